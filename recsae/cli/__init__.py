@@ -1,0 +1,106 @@
+"""The ``recsae`` command: mounts one thin module per command and turns errors into exit codes.
+
+Modules mounted here import nothing heavy at the top, so ``recsae --help`` answers at once; torch,
+polars and duckdb are imported inside the commands that need them.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import traceback
+from collections.abc import Sequence
+from typing import Annotated
+
+import typer
+
+from recsae import __version__
+from recsae.cli import data, query, runs
+from recsae.errors import ExitCode, RecsaeError
+
+INTERRUPTED = 130
+"""Exit status after control-C, as shells have it."""
+
+app = typer.Typer(
+    name="recsae",
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode="rich",
+    pretty_exceptions_enable=False,
+    help="Open up recommender models with sparse autoencoders, and query what is found.",
+)
+app.add_typer(data.app, name="data")
+app.command("runs")(runs.runs)
+app.command("query", cls=query.QueryCommand)(query.query)
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        print(f"recsae {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def root(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version.")
+    ] = False,
+) -> None:
+    """Options before any command."""
+
+
+def main() -> None:
+    """Entry point of the installed script."""
+    sys.exit(invoke())
+
+
+def invoke(args: Sequence[str] | None = None) -> int:
+    """Run a command line (default: this process's own) and return its exit status."""
+    words = list(sys.argv[1:] if args is None else args)
+    try:
+        result = app(args=words, prog_name="recsae", standalone_mode=False)
+        sys.stdout.flush()
+        return result if isinstance(result, int) else ExitCode.OK
+    except BrokenPipeError:
+        # The reader had enough; point stdout elsewhere so that the exit does not try again.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return ExitCode.OK
+    except (KeyboardInterrupt, typer.Abort):
+        print("recsae: interrupted", file=sys.stderr)
+        return INTERRUPTED
+    except Exception as error:
+        known = explain(error)
+        if known is None:
+            raise
+        if os.environ.get("RECSAE_TRACEBACK"):
+            traceback.print_exc()
+        return fail(*known)
+
+
+def fail(code: int, message: str, hint: str | None) -> int:
+    """Print an error and its hint on stderr; no message, nothing to print."""
+    if message:
+        print(f"recsae: error: {message}", file=sys.stderr)
+    if hint:
+        print(f"hint: {hint}", file=sys.stderr)
+    return code
+
+
+def explain(error: Exception) -> tuple[int, str, str | None] | None:
+    """Exit status, message and hint of an error that a user may cause; None for a bug."""
+    if isinstance(error, RecsaeError):
+        return error.exit_code, error.message, error.hint
+    if callable(message := getattr(error, "format_message", None)):
+        context = getattr(error, "ctx", None)
+        text = str(message())
+        hint = f"{context.command_path} --help" if context and text else None
+        return ExitCode.USAGE, text, hint
+    if isinstance(error, OSError):
+        file = f"{error.filename}: " if error.filename else ""
+        return ExitCode.DATA, f"{file}{error.strerror or error}", None
+    duckdb = sys.modules.get("duckdb")
+    if duckdb and isinstance(error, duckdb.Error):
+        lines = [line for line in str(error).strip().splitlines() if line]
+        hints = [line for line in lines[1:] if line.startswith(("Candidate", "Did you mean"))]
+        return ExitCode.DATA, lines[0], hints[0] if hints else None
+    return None

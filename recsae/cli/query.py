@@ -1,0 +1,229 @@
+"""``recsae query``: SQL over the warehouse, read-only."""
+
+from __future__ import annotations
+
+import re
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from typer.core import TyperCommand
+
+from recsae.cli.options import WarehouseOption
+from recsae.cli.output import Format, note, write_frame
+from recsae.errors import DataError, UsageError
+
+if TYPE_CHECKING:
+    import polars as pl
+
+    from recsae.warehouse import Query, Warehouse
+
+TABLE_ROWS = 200
+"""Rows that a table shows unless --limit says otherwise; files and pipes get all."""
+
+_NAMED = re.compile(r"[a-z_]\w*\.[a-z_]\w*")
+_INTEGER = re.compile(r"[+-]?\d+")
+_NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?")
+_INTEGER_TYPES = ("TINYINT", "SMALLINT", "INTEGER", "BIGINT", "HUGEINT", "UBIGINT")
+_READS = ("SELECT", "EXPLAIN")
+
+
+class QueryCommand(TyperCommand):
+    """Accepts ``-p NAME VALUE``, which typer cannot declare, as ``-p NAME=VALUE``."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        return super().parse_args(ctx, fold_params(args))
+
+
+def fold_params(args: list[str]) -> list[str]:
+    """Join the two words after each -p; a word that has an equals sign is complete already."""
+    folded: list[str] = []
+    rest = list(args)
+    while rest:
+        word = rest.pop(0)
+        folded.append(word)
+        if word in ("-p", "--param") and rest:
+            name = rest.pop(0)
+            if "=" not in name:
+                if not rest:
+                    raise UsageError(f"parameter {name} has no value", f"-p {name} VALUE")
+                name = f"{name}={rest.pop(0)}"
+            folded.append(name)
+    return folded
+
+
+def query(
+    sql: Annotated[
+        str,
+        typer.Argument(
+            metavar="SQL|FILE.sql|STAGE.NAME",
+            help="A query, a file that holds one, the name of one of ours, or - for stdin.",
+        ),
+    ],
+    warehouse: WarehouseOption = Path("warehouse"),
+    param: Annotated[
+        list[str] | None,
+        typer.Option(
+            "-p", "--param", metavar="NAME VALUE", help="Value of a $NAME parameter; repeatable."
+        ),
+    ] = None,
+    form: Annotated[
+        Format | None,
+        typer.Option("--format", help="Default: as --output ends, else table."),
+    ] = None,
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", help="Write into this file.")
+    ] = None,
+    limit: Annotated[
+        int | None,
+        typer.Option(min=0, help=f"Most rows; 0 is all. Default {TABLE_ROWS} for a table."),
+    ] = None,
+    show: Annotated[bool, typer.Option("--show", help="Print the SQL instead.")] = False,
+) -> None:
+    """Run SQL over the warehouse, without changing it.
+
+    \b
+    Example:
+      recsae query "select model, count(*) from raw.runs group by all"
+      recsae query report.overview -p run_id latest --format csv
+    """
+    named, text = read_query(sql)
+    if show:
+        sys.stdout.write(text if text.endswith("\n") else text + "\n")
+        return
+    form = form or guess_format(output)
+    if form is Format.parquet and output is None and sys.stdout.isatty():
+        raise UsageError("parquet is not for a terminal", "add --output FILE.parquet")
+    given = dict(split_param(word) for word in param or [])
+    names = [] if named else check_statement(text)
+    from recsae.warehouse import Warehouse
+
+    with Warehouse.open(warehouse, read_only=True) as store:
+        if named:
+            store.require_relations(named)
+            params = named_params(store, named, given)
+        else:
+            params = adhoc_params(names, given)
+        frame, cut = fetch(store, text, params, row_limit(form, limit))
+    write_frame(frame, form, output)
+    if cut:
+        note(f"{len(frame)} of more rows shown; --limit 0 shows all")
+
+
+def read_query(sql: str) -> tuple[Query | None, str]:
+    """The named query (None for ad-hoc SQL) and the text to run."""
+    if sql == "-":
+        return None, sys.stdin.read()
+    if sql.endswith(".sql") and not re.search(r"\s", sql):
+        try:
+            return None, Path(sql).read_text(encoding="utf-8")
+        except (OSError, UnicodeDecodeError) as error:
+            reason = getattr(error, "strerror", None) or "not UTF-8 text"
+            raise UsageError(f"cannot read {sql}: {reason}") from None
+    if not _NAMED.fullmatch(sql):
+        return None, sql
+    from recsae.warehouse import load
+    from recsae.warehouse.sql import RAW
+
+    found = load(sql)
+    if found.stage == RAW:  # its file is DDL; the useful meaning is its content
+        return None, f"select * from {found.full_name}"
+    return found, found.text
+
+
+def guess_format(output: Path | None) -> Format:
+    """Format that a file name ends in; table for none."""
+    suffix = output.suffix.removeprefix(".") if output else ""
+    return Format(suffix) if suffix in list(Format) else Format.table
+
+
+def row_limit(form: Format, limit: int | None) -> int | None:
+    """Most rows to fetch, None for all."""
+    if limit is None:
+        return TABLE_ROWS if form is Format.table else None
+    return limit or None
+
+
+def fetch(
+    store: Warehouse, text: str, params: dict[str, object], limit: int | None
+) -> tuple[pl.DataFrame, bool]:
+    """At most ``limit`` rows, and whether there were more; one more is fetched to know."""
+    frame = store.sql(text, params, limit=None if limit is None else limit + 1)
+    cut = limit is not None and len(frame) > limit
+    return (frame.head(limit) if cut and limit is not None else frame), cut
+
+
+def split_param(word: str) -> tuple[str, str]:
+    """``name=value`` as a pair; a leading dollar sign is dropped."""
+    name, equals, value = word.partition("=")
+    if not equals:
+        raise UsageError(f"parameter {word} has no value", f"-p {word} VALUE")
+    return name.removeprefix("$"), value
+
+
+def check_statement(text: str) -> list[str]:
+    """Parameters of the one statement of a text; DataError when it does more than read."""
+    import duckdb
+
+    statements = duckdb.extract_statements(text)
+    if len(statements) != 1:
+        raise DataError(f"one statement can be run at a time, and here are {len(statements)}")
+    kind = str(statements[0].type).rsplit(".", 1)[-1]
+    if kind not in _READS:
+        raise DataError(f"query only reads, and this is a {kind} statement")
+    return sorted(statements[0].named_parameters)
+
+
+def adhoc_params(names: list[str], given: dict[str, str]) -> dict[str, object]:
+    """Values for the parameters of an ad-hoc query: what looks like a number is one."""
+    for name in names:
+        if name not in given:
+            raise UsageError(f"the query needs the parameter {name}", f"-p {name} VALUE")
+    for name in given:
+        if name not in names:
+            takes = f"it takes {', '.join(names)}" if names else "it takes none"
+            raise UsageError(f"the query has no parameter {name}", takes)
+    return {name: guess_value(value) for name, value in given.items()}
+
+
+def guess_value(text: str) -> object:
+    """A number if it looks like one, else the text."""
+    if _INTEGER.fullmatch(text):
+        return int(text)
+    return float(text) if _NUMBER.fullmatch(text) else text
+
+
+def named_params(store: Warehouse, named: Query, given: dict[str, str]) -> dict[str, object]:
+    """Values typed as the header says; run_id may be a prefix or ``latest``."""
+    from recsae.warehouse.store import check_params
+
+    check_params(named, given)
+    values: dict[str, object] = {}
+    for param in named.params:
+        values[param.name] = typed_value(param.name, param.type, given[param.name])
+        if param.name == "run_id":
+            values["run_id"] = resolve_run(store, param.text, given["run_id"])
+    return values
+
+
+def resolve_run(store: Warehouse, text: str, ref: str) -> str:
+    """Run id meant by a reference; the header's description of $run_id tells which kind."""
+    lower = text.lower()
+    if "sae" in lower or "autoencoder" in lower:
+        return store.find_run(ref, "sae").run_id
+    return store.find_run(ref, "recommender" if "recommender" in lower else None).run_id
+
+
+def typed_value(name: str, kind: str, text: str) -> object:
+    """A word as a value of an SQL type; UsageError when it is not one."""
+    try:
+        if kind in _INTEGER_TYPES:
+            return int(text)
+        if kind in ("DOUBLE", "FLOAT"):
+            return float(text)
+        if kind == "BOOLEAN":
+            return {"true": True, "false": False}[text.lower()]
+    except (ValueError, KeyError):
+        raise UsageError(f"parameter {name} is {text!r}, but it must be {kind}") from None
+    return text

@@ -1,0 +1,114 @@
+"""Configuration of every stage: one frozen dataclass each, stored as JSON with the run.
+
+The command-line options are these fields; a docstring under a field says what it means.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import asdict, dataclass, fields, replace
+from typing import Any, Literal, Self
+
+from recsae.errors import UsageError
+
+
+@dataclass(frozen=True)
+class StageConfig:
+    """What all stage configurations share: JSON form and overriding from options."""
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain values by field name."""
+        return asdict(self)
+
+    def with_options(self, **options: Any) -> Self:
+        """Replace the fields whose option was given (is not None)."""
+        return replace(self, **{k: v for k, v in options.items() if v is not None})
+
+    @classmethod
+    def from_json(cls, values: dict[str, Any]) -> Self:
+        """Rebuild from ``to_json``; fields of other versions are ignored."""
+        known = {field.name for field in fields(cls)}
+        return cls(**{k: v for k, v in values.items() if k in known})
+
+
+def require(ok: bool, option: str, value: object, rule: str) -> None:
+    """Raise UsageError naming the option, its value and the rule that it breaks."""
+    if not ok:
+        raise UsageError(f"{option} is {value}, but it must be {rule}", f"change {option}")
+
+
+@dataclass(frozen=True)
+class TrainConfig(StageConfig):
+    """How a recommender is trained (section 5.1.3 of the paper names the reference's settings)."""
+
+    emb_size: int = 64
+    """Width d of user, item and hidden vectors."""
+    num_layers: int = 1
+    """Transformer blocks (SASRec)."""
+    num_heads: int = 1
+    """Attention heads (SASRec)."""
+    history_max: int = 20
+    """Items of the history that a sequence model sees."""
+    position_from: Literal["start", "recent"] = "start"
+    """Where positions are counted from; the reference counts from the most recent item."""
+    dropout: float = 0.0
+    """Share of hidden units dropped in training."""
+    lr: float = 1e-3
+    """Adam step size."""
+    l2: float = 1e-6
+    """Weight decay of Adam."""
+    batch_size: int = 256
+    """Samples per step: windows (SASRec) or interactions (BPRMF)."""
+    epochs: int = 200
+    """Most epochs."""
+    early_stop: int = 10
+    """Epochs without a better dev NDCG@5 before training ends."""
+
+    def __post_init__(self) -> None:
+        for name in ("emb_size", "num_layers", "num_heads", "history_max", "batch_size", "epochs"):
+            require(getattr(self, name) >= 1, option(name), getattr(self, name), "at least 1")
+        require(self.early_stop >= 1, "--early-stop", self.early_stop, "at least 1")
+        require(self.lr > 0, "--lr", self.lr, "positive")
+        require(self.l2 >= 0, "--l2", self.l2, "zero or positive")
+        require(0 <= self.dropout < 1, "--dropout", self.dropout, "from 0 to below 1")
+        fits = self.emb_size % self.num_heads == 0
+        require(fits, "--emb-size", self.emb_size, f"a multiple of --num-heads {self.num_heads}")
+
+
+@dataclass(frozen=True)
+class SAEConfig(StageConfig):
+    """How the sparse autoencoder is trained (section 4.2 of the paper; DESIGN notes in docs/)."""
+
+    k: int = 8
+    """Latents kept per case."""
+    scale: int = 16
+    """Dictionary size as a multiple of the vector width: h = scale * d."""
+    lr: float = 3e-3
+    """Highest Adam step size."""
+    batch_size: int = 512
+    """Vectors per step."""
+    epochs: int = 30
+    """Passes over the training vectors."""
+    aux_weight: float = 1 / 32
+    """Weight of the AuxK loss that revives dead latents."""
+    dead_after: float = 0.5
+    """Epochs without firing after which a latent counts as dead."""
+
+    def __post_init__(self) -> None:
+        for name in ("k", "scale", "batch_size", "epochs"):
+            require(getattr(self, name) >= 1, option(name), getattr(self, name), "at least 1")
+        require(self.lr > 0, "--lr", self.lr, "positive")
+        require(self.aux_weight >= 0, "--aux-weight", self.aux_weight, "zero or positive")
+        require(self.dead_after > 0, "--dead-after", self.dead_after, "positive")
+
+
+def option(field: str) -> str:
+    """Command-line name of a field: ``emb_size`` -> ``--emb-size``."""
+    return "--" + field.replace("_", "-")
+
+
+def digest(*parts: Any) -> str:
+    """Hex digest of JSON-able values, the identity of a configuration with its inputs."""
+    text = json.dumps(parts, sort_keys=True, ensure_ascii=False, default=str)
+    return hashlib.sha256(text.encode()).hexdigest()

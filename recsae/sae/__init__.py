@@ -1,0 +1,1 @@
+"""The sparse autoencoder: model, training, and writing its activations."""

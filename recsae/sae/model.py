@@ -1,0 +1,198 @@
+"""The TopK sparse autoencoder (section 4.1 of the paper; Gao et al. 2024).
+
+    z     = TopK_k(ReLU(W_enc (x - b_dec) + b_enc))
+    x_hat = z W_dec + b_dec
+
+Shapes: x (b, d), W_enc and W_dec (h, d) with one row per latent, b_enc (h,), b_dec (d,). Rows of
+W_dec have unit norm. Latents are never held as a dense (b, h) matrix with gradients: an encoding is
+(values, indices), each (b, k), and decoding gathers k rows.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+from typing import NamedTuple
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from recsae.errors import DataError, UsageError
+
+FORMAT_VERSION = 1
+
+
+class Encoding(NamedTuple):
+    """Latents of a batch in sparse form."""
+
+    values: Tensor
+    """(b, k) activations, zero or positive; a latent is active only if its value is above zero."""
+    indices: Tensor
+    """(b, k) int64 latent ids, 0-based."""
+
+
+class SAE(nn.Module):
+    """TopK autoencoder with its input scaling: public methods take vectors as the recommender has them.
+
+    ``shift`` (d,) and ``scale`` (scalar) are buffers; inside, vectors are centred and scaled to a mean
+    norm of 1, and reconstructions are scaled back.
+    """
+
+    W_enc: nn.Parameter
+    b_enc: nn.Parameter
+    W_dec: nn.Parameter
+    b_dec: nn.Parameter
+    shift: Tensor
+    scale: Tensor
+
+    def __init__(self, d: int, h: int, k: int) -> None:
+        super().__init__()
+        if not 1 <= k <= h:
+            raise UsageError(f"--k is {k}, but the dictionary has {h} latents", "lower --k")
+        self.d, self.h, self.k = d, h, k
+        self.W_enc = nn.Parameter(torch.zeros(h, d))
+        self.b_enc = nn.Parameter(torch.zeros(h))
+        self.W_dec = nn.Parameter(torch.zeros(h, d))
+        self.b_dec = nn.Parameter(torch.zeros(d))
+        self.register_buffer("shift", torch.zeros(d))
+        self.register_buffer("scale", torch.ones(()))
+
+    def initialise_(self, vectors: Tensor, generator: torch.Generator) -> None:
+        """Take centre and scale from ``vectors`` (n, d); random unit directions, W_enc = W_dec.
+
+        Raises DataError for vectors that are not finite or all the same.
+        """
+        if not bool(torch.isfinite(vectors).all()):
+            raise DataError("the training vectors hold NaN or infinite values", "train again")
+        self.shift.copy_(vectors.mean(0))
+        norm = (vectors - self.shift).norm(dim=1).mean()
+        if float(norm) <= 1e-12:
+            raise DataError("all training vectors are the same: there is nothing to learn")
+        self.scale.copy_(norm)
+        with torch.no_grad():
+            rows = torch.randn(self.h, self.d, generator=generator)
+            self.W_dec.copy_(F.normalize(rows, dim=1))
+            self.W_enc.copy_(self.W_dec)
+
+    def normalise(self, vectors: Tensor) -> Tensor:
+        """Centre and scale recommender vectors (b, d) to the space the dictionary lives in."""
+        return (vectors - self.shift) / self.scale
+
+    def restore(self, x: Tensor) -> Tensor:
+        """Undo ``normalise``, (b, d)."""
+        return x * self.scale + self.shift
+
+    def preactivations(self, x: Tensor) -> Tensor:
+        """W_enc (x - b_dec) + b_enc for normalised x (b, d), dense (b, h)."""
+        return torch.addmm(self.b_enc - self.W_enc @ self.b_dec, x, self.W_enc.T)
+
+    def encode_normalised(self, x: Tensor) -> Encoding:
+        """Top-k latents of normalised x (b, d), with gradients through the chosen ones only.
+
+        The dense product only chooses; the k chosen pre-activations are then computed again with
+        gradient, which saves the dense backward pass. TopK's gradient is the same.
+        """
+        with torch.no_grad():
+            indices = self.preactivations(x).topk(self.k, dim=1, sorted=False).indices
+        if not torch.is_grad_enabled():
+            return self._chosen(x, indices)
+        return self._chosen(x, indices)
+
+    def _chosen(self, x: Tensor, indices: Tensor) -> Encoding:
+        rows = F.embedding(indices, self.W_enc)
+        values = torch.bmm(rows, (x - self.b_dec)[:, :, None])[:, :, 0]
+        return Encoding(F.relu(values + self.b_enc[indices]), indices)
+
+    def decode_normalised(self, encoding: Encoding) -> Tensor:
+        """z W_dec + b_dec from the k chosen rows, (b, d)."""
+        return self._rows(encoding) + self.b_dec
+
+    def _rows(self, encoding: Encoding) -> Tensor:
+        values, indices = encoding
+        return F.embedding_bag(indices, self.W_dec, per_sample_weights=values, mode="sum")
+
+    @torch.no_grad()
+    def encode(self, vectors: Tensor) -> Encoding:
+        """Latents of recommender vectors (b, d)."""
+        x = self._checked(vectors)
+        values, indices = self.preactivations(x).topk(self.k, dim=1)
+        return Encoding(F.relu(values), indices)
+
+    @torch.no_grad()
+    def decode(self, values: Tensor, indices: Tensor) -> Tensor:
+        """Vectors (b, d) in the recommender's space from latents (b, k)."""
+        return self.restore(self.decode_normalised(Encoding(values, indices)))
+
+    @torch.no_grad()
+    def forward(self, vectors: Tensor) -> Tensor:
+        """Reconstruct recommender vectors (b, d) -> (b, d)."""
+        return self.decode(*self.encode(vectors))
+
+    def _checked(self, vectors: Tensor) -> Tensor:
+        if vectors.ndim != 2 or vectors.shape[1] != self.d:
+            shape = tuple(vectors.shape)
+            raise UsageError(f"vectors have shape {shape}, but this SAE takes (n, {self.d})")
+        return self.normalise(vectors)
+
+    @torch.no_grad()
+    def normalise_decoder_(self) -> None:
+        """Bring every row of W_dec back to unit norm."""
+        self.W_dec.div_(self.W_dec.norm(dim=1, keepdim=True).clamp_min(1e-12))
+
+    @torch.no_grad()
+    def project_decoder_gradient_(self) -> None:
+        """Remove the part of W_dec's gradient along each row: it would only change the norm."""
+        gradient = self.W_dec.grad
+        if gradient is not None:
+            along = torch.linalg.vecdot(gradient, self.W_dec)
+            gradient.addcmul_(along[:, None], self.W_dec, value=-1)
+
+    def save(self, folder: Path) -> None:
+        """Write ``model.safetensors`` and ``config.json`` into ``folder``, each by rename."""
+        folder.mkdir(parents=True, exist_ok=True)
+        config = {"format_version": FORMAT_VERSION, "d": self.d, "h": self.h, "k": self.k}
+        partial = folder / "model.safetensors.partial"
+        save_file({k: v.contiguous() for k, v in self.state_dict().items()}, partial)
+        os.replace(partial, folder / "model.safetensors")
+        text = folder / "config.json.partial"
+        text.write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
+        os.replace(text, folder / "config.json")
+
+    @classmethod
+    def load(cls, folder: Path) -> SAE:
+        """Read what ``save`` wrote. Raises DataError naming the file that is missing or damaged."""
+        folder = Path(folder)
+        try:
+            config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+            model = cls(config["d"], config["h"], config["k"])
+            model.load_state_dict(load_file(folder / "model.safetensors"))
+        except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
+            raise DataError(f"{folder} does not hold a readable SAE: {error}") from error
+        return model
+
+
+def fvu(x: Tensor, x_hat: Tensor) -> Tensor:
+    """Fraction of variance unexplained, sum |x - x_hat|^2 / sum |x - mean(x)|^2 over (n, d)."""
+    return (x - x_hat).square().sum() / (x - x.mean(0)).square().sum()
+
+
+def auxk_loss(sae: SAE, x: Tensor, x_hat: Tensor, dead: Tensor) -> Tensor:
+    """AuxK: dead latents reconstruct what is left over, as a fraction of its variance (scalar).
+
+    The top d/2 dead latents of each vector (``dead`` (h,) bool) rebuild the detached residual
+    x - x_hat. The reference has the residual's sign reversed, so its dead latents learn to make the
+    error larger (docs/decisions.md).
+    """
+    residual = (x - x_hat).detach()
+    ids = dead.nonzero().squeeze(1)
+    count = min(sae.d // 2 or 1, ids.numel())
+    pre = torch.addmm(sae.b_enc[ids], x - sae.b_dec, sae.W_enc[ids].T)
+    values, chosen = pre.topk(count, dim=1, sorted=False)
+    rebuilt = F.embedding_bag(
+        ids[chosen], sae.W_dec, per_sample_weights=F.relu(values), mode="sum"
+    )
+    return (residual - rebuilt).square().sum() / residual.square().sum().clamp_min(1e-12)

@@ -1,0 +1,110 @@
+"""Open the database file: settings, waiting for a lock, and errors that say what to do."""
+
+from __future__ import annotations
+
+import errno
+import os
+import re
+import tempfile
+import time
+from pathlib import Path
+
+import duckdb
+
+from recsae.errors import DataError, RecsaeError, UsageError
+
+DEFAULT_MEMORY = "1GB"
+_HOLDER = re.compile(r"lock is held in (.+?) \(PID (\d+)\)")
+_PAUSE = 0.05
+"""Seconds between tries; other stages hold the file only for moments."""
+
+
+def connect(
+    path: Path | None, root: Path, *, read_only: bool, wait: float
+) -> duckdb.DuckDBPyConnection:
+    """Connect to a file (None: memory), for ``wait`` seconds while another process has it."""
+    deadline = time.monotonic() + wait
+    database = ":memory:" if path is None else str(path)
+    while True:
+        try:
+            return duckdb.connect(database, read_only=read_only, config=settings(root))
+        except (duckdb.Error, OSError) as error:
+            if _is_lock(error) and time.monotonic() < deadline:
+                time.sleep(_PAUSE)
+                continue
+            raise open_error(error, root, read_only=read_only) from None
+
+
+def settings(root: Path) -> dict[str, str | bool | int | float | list[str]]:
+    """DuckDB's configuration.
+
+    The order of rows is kept even though dropping it would save memory: a result without ORDER BY
+    would then differ from run to run.
+    """
+    return {
+        "memory_limit": os.environ.get("RECSAE_MEMORY") or DEFAULT_MEMORY,
+        "threads": _threads(),
+        "temp_directory": _spill_folder(root),
+        "TimeZone": "UTC",
+        "autoinstall_known_extensions": "false",
+    }
+
+
+def _threads() -> int:
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def _spill_folder(root: Path) -> str:
+    inside = root / "tmp"
+    base = inside if os.access(inside if inside.exists() else root, os.W_OK) else None
+    return str(base / "spill" if base else Path(tempfile.gettempdir()) / "recsae-spill")
+
+
+def _is_lock(error: Exception) -> bool:
+    text = str(error)
+    return "Could not set lock" in text or "being used by another process" in text
+
+
+def open_error(error: Exception, root: Path, *, read_only: bool) -> RecsaeError:
+    """What a failure to open the database means to the user."""
+    text = first_line(error)
+    if _is_lock(error):
+        return _locked(str(error), root, read_only=read_only)
+    if "different configuration" in text:
+        return DataError(f"the warehouse {root} is already open in this process")
+    if "memory" in text.lower() and "IO Error" not in text:
+        return UsageError(f"RECSAE_MEMORY: {text}", "use a size such as 1GB")
+    if "not a valid DuckDB" in text or "Serialization" in text or "corrupt" in text.lower():
+        return DataError(
+            f"the warehouse database {root / 'recsae.duckdb'} is damaged: {text}",
+            "move it away and run the stages again; runs/ and the Parquet folders are kept",
+        )
+    return storage_error(error, root) or DataError(f"cannot open the warehouse {root}: {text}")
+
+
+def _locked(text: str, root: Path, *, read_only: bool) -> DataError:
+    held = _HOLDER.search(text)
+    holder = f"{held[1]} (PID {held[2]})" if held else "another process"
+    copy = f"wait until it ends, or read a copy: cp -r {root} COPY; recsae query --warehouse COPY"
+    if not read_only and "read-only mode" in text:
+        copy = "it only reads: end it to write; reading works meanwhile (recsae query)"
+    return DataError(f"the warehouse {root} is in use by {holder}", copy)
+
+
+def storage_error(error: Exception, root: Path) -> DataError | None:
+    """DataError in one line when the disk is full or refuses to be written; else None."""
+    text = str(error)
+    code = getattr(error, "errno", None)
+    if code == errno.ENOSPC or "No space left" in text or "disk full" in text.lower():
+        return DataError(f"no space left on the disk of {root}", "free some space and repeat")
+    denied = (errno.EACCES, errno.EPERM, errno.EROFS)
+    if code in denied or "Permission denied" in text or "Read-only file system" in text:
+        return DataError(f"cannot write to {root}: permission denied", "choose --warehouse FOLDER")
+    return None
+
+
+def first_line(error: BaseException) -> str:
+    """First line of an error, which in DuckDB is the sentence without the caret picture."""
+    return str(error).strip().split("\n", 1)[0]

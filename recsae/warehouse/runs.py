@@ -1,0 +1,383 @@
+"""Runs, their stages and their metrics: who made what, from which input, and whether it is done."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Literal
+
+import polars as pl
+
+import recsae
+from recsae.errors import DataError, MissingStageError, UsageError
+from recsae.warehouse import publish
+from recsae.warehouse.files import parquet_folder, replace_folder, safe_name
+from recsae.warehouse.session import Session
+
+RunKind = Literal["recommender", "sae"]
+Stage = Literal["train", "encode", "concepts", "confidence"]
+STAGES: tuple[Stage, ...] = ("train", "encode", "concepts", "confidence")
+"""In the order in which a run goes through them; a recommender has only the first."""
+
+KEY_METRICS = {
+    "recommender": (("test", "NDCG@10"), ("test", "HR@10")),
+    "sae": (("heldout", "FVU"), ("test", "NDCG@10")),
+}
+"""Final metrics that identify a run in a listing, as (split, metric)."""
+
+
+@dataclass(frozen=True)
+class Run:
+    """A row of raw.runs."""
+
+    run_id: str
+    kind: RunKind
+    parent_run_id: str | None
+    dataset: str
+    model: str
+    params: dict[str, Any]
+    data_fingerprint: str
+    code_version: str
+    seed: int
+    status: str
+    started: datetime
+    """UTC, without a time zone."""
+    seconds: float | None
+
+
+@dataclass(frozen=True)
+class StageState:
+    """A row of raw.stages."""
+
+    run_id: str
+    stage: Stage
+    params: dict[str, Any]
+    input_hash: str
+    status: str
+    started: datetime
+    seconds: float | None
+    peak_memory_mb: float | None
+
+
+class Runs(Session):
+    """The part of the warehouse that keeps the books."""
+
+    # -- runs ---------------------------------------------------------------------------------
+
+    def name_run(self, base: str, digest: str) -> str:
+        """``base-3f2a``: the shortest id, of four digits or more, that no other run has.
+
+        A run whose stage has ``digest`` as its input hash, or that has no stage yet, is this one.
+        """
+        for length in range(4, len(digest) + 1):
+            run_id = f"{base}-{digest[:length]}"
+            hashes = self.sql(
+                "select input_hash from raw.stages where run_id = $run_id", {"run_id": run_id}
+            )["input_hash"]
+            if hashes.is_empty() or digest in hashes:
+                return safe_name("run id", run_id)
+        raise DataError(f"no run id is left for {base!r}")
+
+    def start_run(
+        self,
+        run_id: str,
+        *,
+        kind: RunKind,
+        dataset: str,
+        model: str,
+        params: Mapping[str, Any],
+        data_fingerprint: str,
+        seed: int,
+        parent_run_id: str | None = None,
+        replace: bool = False,
+    ) -> Run:
+        """Register a run as running.
+
+        One that is running or failed is reset: its stages and metrics are forgotten, and so are
+        the stages of the autoencoders trained on it. One that is done is a UsageError unless
+        ``replace``.
+        """
+        safe_name("run id", run_id)
+        known = self._run(run_id)
+        if known and known.status == "done" and not replace:
+            raise UsageError(f"run {run_id!r} is already done", "repeat it with --force")
+        values = {
+            "run_id": run_id,
+            "kind": kind,
+            "parent_run_id": parent_run_id,
+            "dataset": dataset,
+            "model": model,
+            "params": _json(params),
+            "data_fingerprint": data_fingerprint,
+            "code_version": recsae.__version__,
+            "seed": seed,
+            "status": "running",
+            "started": _now(),
+        }
+        with self.transaction():
+            self._forget(run_id)
+            self._insert_row("raw.runs", values)
+            publish.refresh_views(self)
+        return self.run(run_id)
+
+    def _forget(self, run_id: str) -> None:
+        key = {"run_id": run_id}
+        self.execute("delete from raw.metrics where run_id = $run_id", key)
+        self.execute("delete from raw.runs where run_id = $run_id", key)
+        self._drop_stages(run_id, STAGES)
+
+    def finish_run(self, run_id: str, seconds: float) -> None:
+        """Mark a run done after ``seconds`` of wall time."""
+        self._end_run(run_id, "done", seconds)
+
+    def fail_run(self, run_id: str, seconds: float | None = None) -> None:
+        """Mark a run failed, and its stage that was running."""
+        with self.transaction():
+            self._end_run(run_id, "failed", seconds)
+            self.execute(
+                "update raw.stages set status = 'failed' "
+                "where run_id = $run_id and status = 'running'",
+                {"run_id": run_id},
+            )
+
+    def _end_run(self, run_id: str, status: str, seconds: float | None) -> None:
+        self.run(run_id)
+        self.execute(
+            "update raw.runs set status = $status, seconds = $seconds where run_id = $run_id",
+            {"run_id": run_id, "status": status, "seconds": seconds},
+        )
+
+    def run(self, run_id: str) -> Run:
+        """The run with exactly this id; UsageError when there is none."""
+        if found := self._run(run_id):
+            return found
+        return self.find_run(run_id)
+
+    def _run(self, run_id: str) -> Run | None:
+        frame = self.sql("select * from raw.runs where run_id = $run_id", {"run_id": run_id})
+        return _as_run(frame.row(0, named=True)) if len(frame) else None
+
+    def find_run(self, ref: str, kind: RunKind | None = None) -> Run:
+        """The run meant by an id, a unique prefix of one, or ``latest`` (the last that is done).
+
+        With ``kind`` the run that belongs to it: the last finished autoencoder of a recommender, or
+        the recommender of an autoencoder. UsageError when none or several match.
+        """
+        if ref == "latest":
+            return self._latest(kind)
+        if exact := self._run(ref):
+            return self._of_kind(exact, kind)
+        all_runs = self.sql("select run_id, kind from raw.runs order by run_id")
+        matches = all_runs.filter(pl.col("run_id").str.starts_with(ref)) if ref else all_runs[:0]
+        wanted = matches if kind is None else matches.filter(pl.col("kind") == kind)
+        ids = (wanted if len(wanted) else matches)["run_id"].to_list()
+        if len(ids) == 1:
+            return self._of_kind(self.run(ids[0]), kind)
+        if ids:
+            raise UsageError(f"{ref!r} is the start of several runs", f"say which: {_list(ids)}")
+        if all_runs.is_empty():
+            raise MissingStageError("the warehouse has no runs yet", "recsae run ml-100k")
+        available = all_runs["run_id"].to_list()
+        raise UsageError(f"no run is called {ref!r}", f"there is {_list(available)}")
+
+    def _latest(self, kind: RunKind | None, parent: str | None = None) -> Run:
+        frame = self.sql(
+            "select * from raw.runs where status = 'done' and kind = coalesce($kind, kind) "
+            "and ($parent is null or parent_run_id = $parent) "
+            "order by started desc, run_id desc limit 1",
+            {"kind": kind, "parent": parent},
+        )
+        if len(frame):
+            return _as_run(frame.row(0, named=True))
+        if parent:
+            raise MissingStageError(
+                f"run {parent!r} has no finished autoencoder", f"recsae sae train {parent}"
+            )
+        raise MissingStageError(
+            f"no {kind or 'finished'} run is done yet",
+            "recsae sae train" if kind == "sae" else "recsae run ml-100k",
+        )
+
+    def _of_kind(self, run: Run, kind: RunKind | None) -> Run:
+        if kind is None or run.kind == kind:
+            return run
+        if kind == "sae":
+            return self._latest("sae", run.run_id)
+        parent = run.parent_run_id and self._run(run.parent_run_id)
+        if not parent:
+            raise DataError(f"the recommender of run {run.run_id!r} is not in the warehouse")
+        return parent
+
+    def runs(self) -> pl.DataFrame:
+        """All runs, latest first: raw.runs plus ``stages`` (those done, in order)."""
+        return self.sql(
+            "select r.*, coalesce(s.stages, []) as stages from raw.runs as r left join ("
+            "select run_id, list(stage order by list_position($stages, stage)) as stages "
+            "from raw.stages where status = 'done' group by run_id) as s using (run_id) "
+            "order by r.started desc, r.run_id",
+            {"stages": list(STAGES)},
+        )
+
+    # -- stages -------------------------------------------------------------------------------
+
+    def stage_state(self, run_id: str, stage: Stage) -> StageState | None:
+        """What is known about a stage of a run; None when it never started."""
+        frame = self.sql(
+            "select * from raw.stages where run_id = $run_id and stage = $stage",
+            {"run_id": run_id, "stage": stage},
+        )
+        if frame.is_empty():
+            return None
+        row = frame.row(0, named=True)
+        return StageState(**{**row, "params": json.loads(row["params"])})
+
+    def start_stage(
+        self, run_id: str, stage: Stage, params: Mapping[str, Any], input_hash: str
+    ) -> None:
+        """Register a stage as running; it and the stages after it count as not done from now on."""
+        run = self.run(run_id)
+        values = {
+            "run_id": run_id,
+            "stage": stage,
+            "params": _json(params),
+            "input_hash": input_hash,
+            "status": "running",
+            "started": _now(),
+        }
+        with self.transaction():
+            self._drop_stages(run_id, STAGES[STAGES.index(stage) :])
+            self._insert_row("raw.stages", values)
+            if publish.kinds_of(stage, run.kind) or stage == "train":
+                publish.refresh_views(self)
+
+    def _drop_stages(self, run_id: str, stages: tuple[Stage, ...]) -> None:
+        """Forget stages of a run; without its training, also those of the runs that build on it."""
+        self.execute(
+            "delete from raw.stages where list_contains($stages, stage) and (run_id = $run_id "
+            "or ($stages[1] = 'train' and run_id in "
+            "(select run_id from raw.runs where parent_run_id = $run_id)))",
+            {"run_id": run_id, "stages": list(stages)},
+        )
+
+    def finish_stage(
+        self, run_id: str, stage: Stage, *, seconds: float, peak_memory_mb: float | None = None
+    ) -> None:
+        """Mark a started stage done; its Parquet folders, if any, become visible."""
+        run = self.run(run_id)
+        if self.stage_state(run_id, stage) is None:
+            raise DataError(f"stage {stage} of run {run_id!r} was not started")
+        with self.transaction():
+            self.execute(
+                "update raw.stages set status = 'done', seconds = $seconds, "
+                "peak_memory_mb = $peak where run_id = $run_id and stage = $stage",
+                {"run_id": run_id, "stage": stage, "seconds": seconds, "peak": peak_memory_mb},
+            )
+            if publish.kinds_of(stage, run.kind):
+                publish.refresh_views(self)
+
+    def publish(
+        self,
+        run_id: str,
+        stage: Stage,
+        folders: Mapping[str, Path],
+        *,
+        seconds: float,
+        peak_memory_mb: float | None = None,
+        metrics: pl.DataFrame | None = None,
+    ) -> None:
+        """Move finished Parquet folders into place, then in one transaction end the stage.
+
+        ``folders`` maps each kind the stage publishes (cases and recommendations, or activations)
+        to a temporary folder on the same disk. Nothing is visible before, all of it after.
+        """
+        expected = publish.kinds_of(stage, self.run(run_id).kind)
+        if sorted(folders) != sorted(expected):
+            raise DataError(f"stage {stage} publishes {expected}, not {sorted(folders)}")
+        for kind, folder in folders.items():
+            publish.check_folder(self, kind, folder)
+        for kind, folder in folders.items():
+            replace_folder(folder, parquet_folder(self.root, kind, run_id))
+        with self.transaction():
+            if metrics is not None:
+                self.add_metrics(run_id, metrics)
+            self.finish_stage(run_id, stage, seconds=seconds, peak_memory_mb=peak_memory_mb)
+
+    def stage_done(self, run_id: str, stage: Stage, input_hash: str | None = None) -> bool:
+        """Whether a stage is done (with this input) and its files are still there."""
+        state = self.stage_state(run_id, stage)
+        if state is None or state.status != "done":
+            return False
+        if input_hash is not None and state.input_hash != input_hash:
+            return False
+        kinds = publish.kinds_of(stage, self.run(run_id).kind)
+        return not publish.missing_folders(self, kinds, run_id)
+
+    def require_stage(self, run_id: str, stage: Stage, hint: str) -> StageState:
+        """The state of a stage that is done; MissingStageError with the hint when it is not."""
+        state = self.stage_state(run_id, stage)
+        if state is None or not self.stage_done(run_id, stage):
+            status = f"is {state.status}" if state else "has not run"
+            if state and state.status == "done":
+                status = "has lost its files"
+            raise MissingStageError(f"stage {stage} of run {run_id!r} {status}", hint)
+        return state
+
+    # -- metrics ------------------------------------------------------------------------------
+
+    def add_metrics(self, run_id: str, frame: pl.DataFrame) -> None:
+        """Store (split, epoch, metric, value) rows; rows of the same grain are replaced."""
+        rows = frame.select(
+            pl.lit(run_id).alias("run_id"),
+            pl.col("split").cast(pl.String),
+            pl.col("epoch").cast(pl.Int32),
+            pl.col("metric").cast(pl.String),
+            pl.col("value").cast(pl.Float64),
+        )
+        keys = rows.select("split", "epoch", "metric").to_dict(as_series=False)
+        with self.transaction():
+            self.execute(
+                "delete from raw.metrics where run_id = $run_id and (split, epoch, metric) in "
+                "(select unnest($split), unnest($epoch), unnest($metric))",
+                {"run_id": run_id, **keys},
+            )
+            self.insert("raw.metrics", rows)
+            self.check("raw.metrics", run_id)
+
+    def metrics(self, run_id: str) -> pl.DataFrame:
+        """The metrics of a run, ordered: run_id, split, epoch, metric, value."""
+        return self.sql(
+            "select * from raw.metrics where run_id = $run_id order by split, epoch, metric",
+            {"run_id": run_id},
+        )
+
+    def key_metrics(self) -> pl.DataFrame:
+        """Final metrics (epoch 0) of every run: run_id, split, metric, value."""
+        return self.sql(
+            "select run_id, split, metric, value from raw.metrics where epoch = 0 "
+            "order by run_id, split, metric"
+        )
+
+    def _insert_row(self, table: str, values: Mapping[str, object]) -> None:
+        columns = ", ".join(values)
+        marks = ", ".join(f"${column}" for column in values)
+        self.execute(f"insert into {table} ({columns}) values ({marks})", values)
+
+
+def _as_run(row: dict[str, Any]) -> Run:
+    return Run(**{**row, "params": json.loads(row["params"])})
+
+
+def _json(values: Mapping[str, Any]) -> str:
+    return json.dumps(dict(values), ensure_ascii=False, sort_keys=True, default=str)
+
+
+def _now() -> datetime:
+    return datetime.now(UTC).replace(tzinfo=None)
+
+
+def _list(ids: list[str]) -> str:
+    shown = ", ".join(ids[:10])
+    return shown if len(ids) <= 10 else f"{shown} and {len(ids) - 10} more"

@@ -1,0 +1,193 @@
+"""An open warehouse as a connection: queries, transactions, typed inserts and grain checks."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import duckdb
+import polars as pl
+
+from recsae.errors import DataError, RecsaeError
+from recsae.warehouse import statements
+from recsae.warehouse.connection import storage_error
+from recsae.warehouse.sql import load
+
+Trace = Callable[[str, Mapping[str, object]], None]
+"""Called with the text and the bound values of every statement before it runs."""
+
+REBUILD = {
+    "cases": "recsae train --force",
+    "recommendations": "recsae train --force",
+    "activations": "recsae sae encode {run_id} --force",
+}
+"""Command that writes the Parquet files of a kind again."""
+
+_PARQUET = re.compile(r"((?:cases|recommendations|activations)/run_id=[^/\"]+/[^\"'\n]*\.parquet)")
+_WIDER = {
+    ("INTEGER", "BIGINT"),
+    ("FLOAT", "DOUBLE"),
+    ("VARCHAR", "JSON"),
+    ("JSON", "VARCHAR"),
+}
+"""(given, stored) types between which a value keeps its meaning."""
+
+
+class Session:
+    """One connection; everything that reaches the database passes here."""
+
+    def __init__(
+        self,
+        connection: duckdb.DuckDBPyConnection,
+        root: Path,
+        *,
+        read_only: bool,
+        trace: Trace | None = None,
+    ) -> None:
+        self.root = root
+        """Absolute path of the warehouse folder."""
+        self.read_only = read_only
+        self._connection = connection
+        self._trace = trace
+        self._depth = 0
+
+    def close(self) -> None:
+        """Close the connection, which also frees the file for other processes."""
+        self._connection.close()
+
+    def sql(
+        self, text: str, params: Mapping[str, object] | None = None, *, limit: int | None = None
+    ) -> pl.DataFrame:
+        """Run a query with ``$name`` parameters; at most ``limit`` rows of its result."""
+        with self._explained(text, params):
+            relation = self._connection.sql(text, params=dict(params or {}))
+            if relation is None:
+                return pl.DataFrame()
+            if limit is not None:
+                relation = relation.limit(limit)
+            frame: pl.DataFrame = _readable(relation).pl()
+            return frame
+
+    def execute(self, text: str, params: Mapping[str, object] | None = None) -> None:
+        """Run a statement without a result."""
+        with self._explained(text, params):
+            self._connection.execute(text, dict(params) if params else None)
+
+    @contextmanager
+    def _explained(self, text: str, params: Mapping[str, object] | None) -> Iterator[None]:
+        if self._trace:
+            self._trace(text, params or {})
+        try:
+            yield
+        except duckdb.Error as error:
+            known = self._parquet_error(error) or storage_error(error, self.root)
+            if known is None:
+                raise
+            raise known from error
+
+    def _parquet_error(self, error: Exception) -> RecsaeError | None:
+        """A Parquet file that is gone or cut short, with the command that writes it again."""
+        if not (match := _PARQUET.search(str(error))):
+            return None
+        kind, folder, _ = match[1].split("/", 2)
+        run_id = folder.removeprefix("run_id=")
+        return DataError(
+            f"{self.root / match[1]} is missing or damaged", REBUILD[kind].format(run_id=run_id)
+        )
+
+    @contextmanager
+    def transaction(self) -> Iterator[None]:
+        """All statements inside take effect together or not at all; may be nested."""
+        self._depth += 1
+        try:
+            if self._depth == 1:
+                self.execute("begin transaction")
+            yield
+            if self._depth == 1:
+                self.execute("commit")
+        except BaseException:
+            if self._depth == 1:
+                self._rollback()
+            raise
+        finally:
+            self._depth -= 1
+
+    def _rollback(self) -> None:
+        try:
+            self.execute("rollback")
+        except duckdb.TransactionException:  # the failed commit has ended it already
+            return
+
+    def exists(self, relation: str) -> bool:
+        """Whether a table or view ``schema.name`` is there."""
+        schema, table = relation.split(".")
+        found = self.sql(
+            "select 1 from information_schema.tables "
+            "where table_schema = $schema and table_name = $table",
+            {"schema": schema, "table": table},
+        )
+        return len(found) > 0
+
+    def columns(self, relation: str) -> dict[str, str]:
+        """Column names and DuckDB types of a relation, in order."""
+        frame = self.sql(f"describe select * from {statements.name(relation)}")
+        return dict(zip(frame["column_name"], frame["column_type"], strict=True))
+
+    def insert(self, table: str, frame: pl.DataFrame) -> int:
+        """Append a frame, its columns matched by name; DataError when one is missing or mistyped.
+
+        Returns the number of rows.
+        """
+        self._connection.register("inserted", frame)
+        try:
+            compare_columns(table, self.columns("inserted"), self.columns(table))
+            self.execute(f"insert into {statements.name(table)} by name select * from inserted")
+        finally:
+            self._connection.unregister("inserted")
+        return len(frame)
+
+    def check(self, relation: str, key: str | None = None) -> None:
+        """DataError showing the rows that repeat the grain of the header or have a NULL in it.
+
+        ``key`` restricts the check to one value of the first grain column (run_id or dataset).
+        """
+        grain = load(relation).grain
+        if not grain:
+            return
+        where = "true" if key is None else f"{statements.name(grain[0])} = $key"
+        params = {} if key is None else {"key": key}
+        rows = self.sql(statements.duplicate_rows(relation, grain, where), params)
+        if len(rows):
+            shown = "; ".join(str(row) for row in rows.to_dicts())
+            raise DataError(f"{relation}: not one row per ({', '.join(grain)}): {shown}")
+
+
+def compare_columns(table: str, given: Mapping[str, str], stored: Mapping[str, str]) -> None:
+    """DataError naming the columns that differ between a frame and a table."""
+    missing = [column for column in stored if column not in given]
+    unknown = [column for column in given if column not in stored]
+    if missing or unknown:
+        parts = [f"lacks {', '.join(missing)}"] * bool(missing)
+        parts += [f"has the unknown {', '.join(unknown)}"] * bool(unknown)
+        raise DataError(f"{table}: the data {' and '.join(parts)}")
+    for column, kind in stored.items():
+        got = given[column]
+        if got not in (kind, '"NULL"', "NULL") and (got, kind) not in _WIDER:
+            raise DataError(f"{table}.{column} is {kind}, but the data has {got}")
+
+
+def _readable(relation: Any) -> Any:
+    """Cast the types that polars cannot hold to text."""
+    kinds = [str(kind) for kind in relation.types]
+    if "INTERVAL" not in kinds:
+        return relation
+    columns = [
+        f"cast({statements.name(c)} as varchar) as {statements.name(c)}"
+        if kind == "INTERVAL"
+        else statements.name(c)
+        for c, kind in zip(relation.columns, kinds, strict=True)
+    ]
+    return relation.project(", ".join(columns))

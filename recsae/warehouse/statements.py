@@ -1,0 +1,76 @@
+"""Text of the statements that the store runs: built here, executed elsewhere, so tests can read it.
+
+Values are bound; only names and the paths inside views, which cannot be bound, are quoted.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+
+from recsae.warehouse.sql import Query
+
+
+def name(text: str) -> str:
+    """Quote an identifier; a dotted relation name is quoted part by part."""
+    return ".".join('"' + part.replace('"', '""') + '"' for part in text.split("."))
+
+
+def literal(text: str) -> str:
+    """Quote a text value."""
+    return "'" + text.replace("'", "''") + "'"
+
+
+def create_table(query: Query) -> str:
+    """Empty table with the columns of the header."""
+    columns = ", ".join(f"{name(column.name)} {column.type}" for column in query.yields)
+    return f"create table if not exists {name(query.full_name)} ({columns})"
+
+
+def insert_query(query: Query) -> str:
+    """Append the result of a query to the table of the same name."""
+    return f"insert into {name(query.full_name)} by name (\n{query.text.rstrip().rstrip(';')}\n)"
+
+
+def comments(query: Query, kind: str) -> Iterator[str]:
+    """COMMENT ON the relation (kind: table or view) and each of its columns."""
+    relation = name(query.full_name)
+    about = f"{query.purpose} Grain: {', '.join(query.grain) or 'one row'}."
+    yield f"comment on {kind} {relation} is {literal(about)}"
+    for column in query.yields:
+        yield f"comment on column {relation}.{name(column.name)} is {literal(column.text)}"
+
+
+def parquet_view(query: Query, folders: Sequence[Path]) -> str:
+    """View over the Parquet files of the named ``run_id=...`` folders, or over nothing.
+
+    The folders are listed one by one rather than by a pattern, so that a folder whose stage is not
+    registered stays invisible. A filter on run_id opens only that run's files.
+    """
+    create = f"create or replace view {name(query.full_name)} as"
+    columns = ", ".join(name(column.name) for column in query.yields)
+    if not folders:
+        empty = ", ".join(f"null::{c.type} as {name(c.name)}" for c in query.yields)
+        return f"{create} select {empty} where false"
+    return f"{create} select {columns} from {read_parquet(folders)}"
+
+
+def read_parquet(folders: Iterable[Path]) -> str:
+    """Table function over hive-partitioned folders; run_id stays text whatever it looks like."""
+    files = ", ".join(literal(f"{glob_escape(folder)}/*.parquet") for folder in folders)
+    return f"read_parquet([{files}], hive_partitioning = true, hive_types_autocast = false)"
+
+
+def glob_escape(folder: Path) -> str:
+    """A path as a pattern that matches only itself."""
+    return "".join(f"[{letter}]" if letter in "*?[" else letter for letter in str(folder))
+
+
+def duplicate_rows(relation: str, grain: Sequence[str], where: str) -> str:
+    """Rows that share their grain, or have a NULL in it; five at most."""
+    columns = ", ".join(name(column) for column in grain)
+    nulls = " or ".join(f"{name(column)} is null" for column in grain)
+    return (
+        f"select {columns}, count(*) as n_rows from {name(relation)} where {where} "
+        f"group by all having n_rows > 1 or {nulls} order by all limit 5"
+    )

@@ -1,0 +1,293 @@
+"""The warehouse: one DuckDB file and the Parquet folders beside it.
+
+Only one process can have the file open for writing, and then no other can even read it, so stages
+open it for writing for moments: register, work with it closed, publish.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from hashlib import sha256
+from pathlib import Path
+from typing import Any, Self
+
+import duckdb
+import polars as pl
+
+from recsae.errors import DataError, MissingStageError, UsageError
+from recsae.warehouse import publish, statements
+from recsae.warehouse.connection import connect, open_error
+from recsae.warehouse.files import DATABASE, clean_leftovers, safe_name
+from recsae.warehouse.runs import Runs
+from recsae.warehouse.session import Trace
+from recsae.warehouse.sql import RAW, Query, load, queries, stages
+
+SCHEMA_VERSION = 1
+"""Layout of the tables in raw; a newer warehouse is refused."""
+
+WAIT = 20.0
+"""Seconds to wait for another process that has the database open."""
+
+STAGE_COMMAND = {
+    "staging": "recsae concepts",
+    "concepts": "recsae concepts",
+    "confidence": "recsae confidence",
+}
+"""Command that builds the relations of a schema."""
+
+DATASET_TABLES = ("users", "items", "item_tags", "interactions")
+
+
+class Warehouse(Runs):
+    """Everything a stage needs of the warehouse. Open it with ``Warehouse.open``."""
+
+    @classmethod
+    @contextmanager
+    def open(
+        cls,
+        root: Path,
+        *,
+        read_only: bool = False,
+        create: bool = False,
+        wait: float = WAIT,
+        trace: Trace | None = None,
+    ) -> Iterator[Self]:
+        """Open the warehouse folder ``root`` for the length of a with block.
+
+        Missing and not ``create``: MissingStageError. In use by another process after ``wait``
+        seconds, damaged, or newer than this program: DataError. A read-only open changes no file.
+        """
+        warehouse = cls._opened(root, read_only=read_only, create=create, wait=wait, trace=trace)
+        try:
+            yield warehouse
+        finally:
+            warehouse.close()
+
+    @classmethod
+    def _opened(
+        cls, root: Path, *, read_only: bool, create: bool, wait: float, trace: Trace | None
+    ) -> Self:
+        root = root.resolve()
+        path = root / DATABASE
+        try:
+            if create and not read_only:
+                root.mkdir(parents=True, exist_ok=True)
+            elif not path.exists():
+                raise _missing(root)
+        except OSError as error:
+            raise open_error(error, root, read_only=read_only) from None
+        connection = connect(path, root, read_only=read_only, wait=wait)
+        warehouse = cls(connection, root, read_only=read_only, trace=trace)
+        try:
+            warehouse._prepare(create=create)
+            if read_only and warehouse._meta("root") != str(root):
+                warehouse._mirror(path, wait)
+        except BaseException as error:
+            warehouse.close()
+            if isinstance(error, duckdb.Error | OSError):
+                raise open_error(error, root, read_only=read_only) from None
+            raise
+        return warehouse
+
+    def _prepare(self, *, create: bool) -> None:
+        """Check the layout; when writing, bring tables, comments and views up to date."""
+        if self.exists("raw.meta"):
+            version = self._meta("schema_version") or "none"
+            if not version.isdigit() or int(version) > SCHEMA_VERSION:
+                raise DataError(
+                    f"the warehouse {self.root} has layout version {version}; "
+                    f"this program knows {SCHEMA_VERSION}",
+                    "install a newer recsae",
+                )
+        elif self.sql("select 1 from information_schema.tables limit 1").height:
+            raise DataError(f"{self.root / DATABASE} is not a warehouse of recsae")
+        elif self.read_only or not create:
+            raise _missing(self.root)
+        if not self.read_only:
+            self._update_layout()
+            clean_leftovers(self.root)
+
+    def _update_layout(self) -> None:
+        """Create what is missing; nothing to do when headers and folder are as last time."""
+        raw = queries(RAW)
+        headers = sha256("".join(query.text for query in raw).encode()).hexdigest()
+        known = self.exists("raw.meta")
+        if known and self._meta("headers") == headers and self._meta("root") == str(self.root):
+            return
+        with self.transaction():
+            for stage in stages():
+                self.execute(f"create schema if not exists {statements.name(stage)}")
+            for query in raw:
+                self.execute(query.text)
+                for statement in () if _is_view(query) else statements.comments(query, "table"):
+                    self.execute(statement)
+            publish.refresh_views(self)
+            self._set_meta("schema_version", str(SCHEMA_VERSION))
+            self._set_meta("headers", headers)
+            self._set_meta("root", str(self.root))
+
+    def _mirror(self, path: Path, wait: float) -> None:
+        """Read a warehouse whose folder was moved or copied without changing it.
+
+        The views inside it point to where it was, so a database in memory takes its place: its
+        relations are views over the file's tables, and the Parquet views name the present folder.
+        """
+        self.close()
+        self._connection = connect(None, self.root, read_only=False, wait=wait)
+        self.execute(f"attach {statements.literal(str(path))} as stored (read_only)")
+        tables = self.sql(
+            "select schema_name as schema, table_name as name from duckdb_tables() "
+            "where database_name = 'stored' order by all"
+        )
+        for stage in stages():
+            self.execute(f"create schema if not exists {statements.name(stage)}")
+        for schema, table in tables.rows():
+            relation = statements.name(f"{schema}.{table}")
+            self.execute(f"create schema if not exists {statements.name(schema)}")
+            self.execute(f"create view {relation} as from stored.{relation}")
+        publish.refresh_views(self)
+
+    def _meta(self, key: str) -> str | None:
+        frame = self.sql("select value from raw.meta where key = $key", {"key": key})
+        return str(frame.item()) if len(frame) else None
+
+    def _set_meta(self, key: str, value: str) -> None:
+        self.execute("delete from raw.meta where key = $key", {"key": key})
+        self._insert_row("raw.meta", {"key": key, "value": value})
+
+    # -- data sets ----------------------------------------------------------------------------
+
+    def load_dataset(
+        self,
+        users: pl.DataFrame,
+        items: pl.DataFrame,
+        item_tags: pl.DataFrame,
+        interactions: pl.DataFrame,
+        info: Mapping[str, Any],
+    ) -> bool:
+        """Store a canonical data set under ``info['name']``; False when it is already there.
+
+        The same fingerprint means the same content. Another one replaces all rows of the data set.
+        """
+        dataset = safe_name("data set", str(info["name"]))
+        known = self.dataset_info(dataset)
+        if known and known.get("fingerprint") == info["fingerprint"]:
+            return False
+        frames = dict(zip(DATASET_TABLES, (users, items, item_tags, interactions), strict=True))
+        with self.transaction():
+            for table, frame in frames.items():
+                self.execute(f"delete from raw.{table} where dataset = $d", {"d": dataset})
+                self.insert(f"raw.{table}", frame.with_columns(dataset=pl.lit(dataset)))
+                self.check(f"raw.{table}", dataset)
+            self.execute("delete from raw.datasets where dataset = $d", {"d": dataset})
+            counts = {f"n_{table}": len(frame) for table, frame in frames.items()}
+            self._insert_row("raw.datasets", _dataset_row(dataset, info, counts))
+        return True
+
+    def dataset_info(self, dataset: str) -> dict[str, Any] | None:
+        """The ``dataset.json`` of a loaded data set; None when it is not loaded."""
+        frame = self.sql("select info from raw.datasets where dataset = $d", {"d": dataset})
+        return dict(json.loads(frame.item())) if len(frame) else None
+
+    # -- stored relations ---------------------------------------------------------------------
+
+    def build(self, relation: str, params: Mapping[str, object]) -> int:
+        """Run the query of a relation and make its result this run's rows of the table.
+
+        ``params`` are exactly those of the header, ``run_id`` among them. Returns the number of
+        rows; DataError when they break the grain, and then nothing has changed.
+        """
+        query = load(relation)
+        check_params(query, params)
+        if query.grain[:1] != ("run_id",) or "run_id" not in params:
+            raise DataError(f"{relation} cannot be stored: its grain does not start with run_id")
+        self.require_relations(query)
+        run_id = str(params["run_id"])
+        with self.transaction():
+            self._ensure_table(query)
+            self.execute(
+                f"delete from {statements.name(relation)} where run_id = $run_id",
+                {"run_id": run_id},
+            )
+            self.execute(statements.insert_query(query), params)
+            self.check(relation, run_id)
+        count = f"select count(*) from {statements.name(relation)} where run_id = $run_id"
+        return int(self.sql(count, {"run_id": run_id}).item())
+
+    def build_stage(self, stage: str, params: Mapping[str, object]) -> dict[str, int]:
+        """Build every relation of a stage in order, all or none; rows by relation.
+
+        ``params`` is the union of their parameters; one that no query takes is a UsageError.
+        """
+        files = queries(stage)
+        used = {param.name for query in files for param in query.params}
+        if unused := sorted(set(params) - used):
+            raise UsageError(f"no query of stage {stage} takes ${', $'.join(unused)}")
+        with self.transaction():
+            return {
+                query.full_name: self.build(
+                    query.full_name,
+                    {p.name: params[p.name] for p in query.params if p.name in params},
+                )
+                for query in files
+            }
+
+    def query(self, name: str, params: Mapping[str, object] | None = None) -> pl.DataFrame:
+        """The result of a named query, not stored."""
+        query = load(name)
+        check_params(query, params or {})
+        self.require_relations(query)
+        return self.sql(query.text, params)
+
+    def require_relations(self, query: Query) -> None:
+        """MissingStageError when a relation that the query reads has never been built."""
+        for relation in query.reads:
+            if not self.exists(relation):
+                hint = STAGE_COMMAND.get(relation.split(".")[0], "recsae run ml-100k")
+                raise MissingStageError(f"{relation} has not been built yet", hint)
+
+    def _ensure_table(self, query: Query) -> None:
+        """Create the table of a query; one with other columns is from another version and goes."""
+        wanted = {column.name: column.type for column in query.yields}
+        if self.exists(query.full_name) and self.columns(query.full_name) != wanted:
+            self.execute(f"drop table {statements.name(query.full_name)}")
+            self.execute("delete from raw.stages where stage in ('concepts', 'confidence')")
+        if not self.exists(query.full_name):
+            self.execute(statements.create_table(query))
+            for statement in statements.comments(query, "table"):
+                self.execute(statement)
+
+
+def check_params(query: Query, params: Mapping[str, object]) -> None:
+    """UsageError naming a parameter that a query lacks or does not know."""
+    known = [param.name for param in query.params]
+    takes = f"it takes {', '.join(known)}" if known else "it takes none"
+    for name in known:
+        if name not in params:
+            raise UsageError(f"{query.full_name} needs the parameter {name}", takes)
+    for name in params:
+        if name not in known:
+            raise UsageError(f"{query.full_name} has no parameter {name}", takes)
+
+
+def _missing(root: Path) -> MissingStageError:
+    return MissingStageError(f"there is no warehouse in {root}", "recsae run ml-100k")
+
+
+def _is_view(query: Query) -> bool:
+    return query.name in publish.PUBLISHED_BY
+
+
+def _dataset_row(
+    dataset: str, info: Mapping[str, Any], counts: Mapping[str, int]
+) -> dict[str, object]:
+    return {
+        "dataset": dataset,
+        "fingerprint": info["fingerprint"],
+        "info": json.dumps(dict(info), ensure_ascii=False, sort_keys=True),
+        **counts,
+        "loaded": datetime.now(UTC).replace(tzinfo=None),
+    }
