@@ -64,6 +64,8 @@ class TrainConfig(StageConfig):
     """Most epochs."""
     early_stop: int = 10
     """Epochs without a better dev NDCG@5 before training ends."""
+    seed: int = 0
+    """Seed of initial weights, order of samples, negatives and dropout."""
 
     def __post_init__(self) -> None:
         for name in ("emb_size", "num_layers", "num_heads", "history_max", "batch_size", "epochs"):
@@ -72,20 +74,31 @@ class TrainConfig(StageConfig):
         require(self.lr > 0, "--lr", self.lr, "positive")
         require(self.l2 >= 0, "--l2", self.l2, "zero or positive")
         require(0 <= self.dropout < 1, "--dropout", self.dropout, "from 0 to below 1")
+        require(self.seed >= 0, "--seed", self.seed, "zero or positive")
+        require(
+            self.position_from in ("start", "recent"),
+            "--position-from",
+            self.position_from,
+            "start or recent",
+        )
         fits = self.emb_size % self.num_heads == 0
         require(fits, "--emb-size", self.emb_size, f"a multiple of --num-heads {self.num_heads}")
 
 
 @dataclass(frozen=True)
 class SAEConfig(StageConfig):
-    """How the sparse autoencoder is trained (section 4.2 of the paper; DESIGN notes in docs/)."""
+    """How the sparse autoencoder is trained (section 4.1 of the paper; docs/decisions.md)."""
 
     k: int = 8
     """Latents kept per case."""
     scale: int = 16
     """Dictionary size as a multiple of the vector width: h = scale * d."""
-    lr: float = 3e-3
+    lr: float = 4e-3
     """Highest Adam step size."""
+    warm_up: float = 0.05
+    """Share of the steps over which the step size rises to the highest."""
+    decay: float = 0.8
+    """Share of the steps, at the end, over which it falls to zero."""
     batch_size: int = 512
     """Vectors per step."""
     epochs: int = 30
@@ -94,6 +107,12 @@ class SAEConfig(StageConfig):
     """Weight of the AuxK loss that revives dead latents."""
     dead_after: float = 0.5
     """Epochs without firing after which a latent counts as dead."""
+    construct_share: float = 0.5
+    """Share of the users whose cases build concepts; the cases of the others verify them."""
+    heldout_share: float = 0.2
+    """Share of the users whose vectors never train the autoencoder; all of them verify."""
+    seed: int = 0
+    """Seed of the initial dictionary, the order of vectors, the user and item sides and draws."""
 
     def __post_init__(self) -> None:
         for name in ("k", "scale", "batch_size", "epochs"):
@@ -101,6 +120,71 @@ class SAEConfig(StageConfig):
         require(self.lr > 0, "--lr", self.lr, "positive")
         require(self.aux_weight >= 0, "--aux-weight", self.aux_weight, "zero or positive")
         require(self.dead_after > 0, "--dead-after", self.dead_after, "positive")
+        require(self.seed >= 0, "--seed", self.seed, "zero or positive")
+        for name in ("warm_up", "decay"):
+            value = getattr(self, name)
+            require(0 <= value <= 1, option(name), value, "from 0 to 1")
+        for name in ("construct_share", "heldout_share"):
+            value = getattr(self, name)
+            require(0 < value < 1, option(name), value, "between 0 and 1")
+
+
+@dataclass(frozen=True)
+class ConceptsConfig(StageConfig):
+    """How a case is described and a concept is named (section 4.2 of the paper)."""
+
+    top_items: int = 10
+    """Recommendations that describe a case, weighted 1/log2(rank + 1)."""
+    history_items: int = 10
+    """Last items of the history that describe a case."""
+    label_tags: int = 5
+    """Tags of a label, per item half; the confidence is that of these tags alone."""
+    profile_tags: int = 15
+    """Tags of the longer profile whose confidence is kept for comparison."""
+    pool_cases: int = 1000
+    """Random cases of each side that serve all latents as inactive ones."""
+    popularity_bins: int = 10
+    """Groups of items of similar popularity inside which tags are permuted."""
+    n_examples: int = 5
+    """Example items kept per latent."""
+
+    def __post_init__(self) -> None:
+        for name in ("top_items", "label_tags", "pool_cases", "popularity_bins", "n_examples"):
+            require(getattr(self, name) >= 1, option(name), getattr(self, name), "at least 1")
+        require(self.top_items <= 10, "--top-items", self.top_items, "at most 10, as many are kept")
+        require(self.history_items >= 0, "--history-items", self.history_items, "zero or more")
+        require(
+            self.profile_tags >= self.label_tags,
+            "--profile-tags",
+            self.profile_tags,
+            f"at least --label-tags {self.label_tags}",
+        )
+
+
+@dataclass(frozen=True)
+class ConfidenceConfig(StageConfig):
+    """How concepts are verified, and when a latent counts as interpretable."""
+
+    active_cap: int = 500
+    """Most active cases of a latent that are scored on each side."""
+    permutations: int = 20
+    """Rounds of tags permuted over items, the null."""
+    min_active: int = 20
+    """Held-out active cases below which a latent is too rare to judge."""
+    min_confidence: float = 0.75
+    """Least confidence of an interpretable latent."""
+    max_q: float = 0.05
+    """Largest q-value of an interpretable latent."""
+    n_strong: int = 10
+    """Strongest cases of the paper's protocol: half describe, half verify."""
+
+    def __post_init__(self) -> None:
+        for name in ("active_cap", "permutations", "min_active"):
+            require(getattr(self, name) >= 1, option(name), getattr(self, name), "at least 1")
+        require(self.n_strong >= 2, "--n-strong", self.n_strong, "at least 2")
+        for name in ("min_confidence", "max_q"):
+            value = getattr(self, name)
+            require(0 <= value <= 1, option(name), value, "from 0 to 1")
 
 
 def option(field: str) -> str:

@@ -15,7 +15,7 @@ from typing import Annotated
 import typer
 
 from recsae import __version__
-from recsae.cli import data, query, runs
+from recsae.cli import data, interpret, query, report, run, runs, sae, train
 from recsae.errors import ExitCode, RecsaeError
 
 INTERRUPTED = 130
@@ -29,7 +29,15 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     help="Open up recommender models with sparse autoencoders, and query what is found.",
 )
+app.command("run")(run.run)
 app.add_typer(data.app, name="data")
+app.command("train")(train.train)
+app.command("evaluate")(train.evaluate)
+app.add_typer(sae.app, name="sae")
+app.command("concepts")(interpret.concepts)
+app.command("confidence")(interpret.confidence)
+app.command("report")(report.report)
+app.command("latent")(report.latent)
 app.command("runs")(runs.runs)
 app.command("query", cls=query.QueryCommand)(query.query)
 

@@ -1,8 +1,9 @@
 """The contract between recommenders and everything after them.
 
-A recommender is fitted on interactions and then gives two things: a vector for every item and a vector
-for every *case* (what the model knows about a user at one moment). Its score is their dot product. That
-is all the sparse autoencoder and the interpretation need, so nothing else of a model leaves this package.
+A recommender is fitted on interactions and then gives two things: a vector for every item and a
+vector for every *case* (what the model knows about a user at one moment). Its score is their dot
+product. That is all the sparse autoencoder and the interpretation need, so nothing else of a model
+leaves this package.
 """
 
 from __future__ import annotations

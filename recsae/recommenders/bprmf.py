@@ -1,4 +1,4 @@
-"""BPRMF: matrix factorisation with the Bayesian personalised ranking loss (Rendle et al., UAI 2009)."""
+"""BPRMF: matrix factorisation with Bayesian personalised ranking (Rendle et al., UAI 2009)."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class PairBatch(NamedTuple):
 
 
 class BPRMF(Recommender):
-    """score(u, i) = p_u . q_i, trained with -log sigmoid(score of a positive - score of a negative)."""
+    """Score p_u . q_i, trained with -log sigmoid(score of a positive - score of a negative)."""
 
     name: ClassVar[str] = "BPRMF"
     is_sequential: ClassVar[bool] = False

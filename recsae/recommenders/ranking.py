@@ -1,8 +1,8 @@
 """Full-ranking evaluation and top-n recommendations, as matrix products in chunks.
 
-Protocol of the reference: the target is ranked among all items except those that the user met before
-it; a tie counts against the target. The items after the target stay candidates (the reference removes
-the test item when it ranks the dev item, which looks at the answer).
+Protocol of the reference: the target is ranked among all items except those that the user met
+before it; a tie counts against the target. The items after the target stay candidates (the
+reference removes the test item when it ranks the dev item, which looks at the answer).
 """
 
 from __future__ import annotations
@@ -65,7 +65,7 @@ def top_items(
     positions: Tensor,
     n: int,
 ) -> Iterator[tuple[slice, Tensor, Tensor]]:
-    """Yield (rows, item ids (chunk, n), scores (chunk, n)), best first, without items seen before."""
+    """Yield (rows, item ids (chunk, n), scores (chunk, n)), best first, without the items seen."""
     for rows, scores in masked_scores(vectors, item_vectors, sequences, users, positions):
         values, index = scores.topk(min(n, scores.shape[1]), dim=1)
         yield rows, index + 1, values

@@ -30,7 +30,7 @@ class WindowBatch(NamedTuple):
 
 
 class Block(nn.Module):
-    """One transformer block: causal self-attention, then a position-wise layer, each with LayerNorm."""
+    """Causal self-attention, then a position-wise layer, each followed by LayerNorm."""
 
     def __init__(self, dim: int, n_heads: int, dropout: float) -> None:
         super().__init__()

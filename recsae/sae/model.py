@@ -36,10 +36,10 @@ class Encoding(NamedTuple):
 
 
 class SAE(nn.Module):
-    """TopK autoencoder with its input scaling: public methods take vectors as the recommender has them.
+    """TopK autoencoder with its input scaling.
 
-    ``shift`` (d,) and ``scale`` (scalar) are buffers; inside, vectors are centred and scaled to a mean
-    norm of 1, and reconstructions are scaled back.
+    Public methods take vectors as the recommender has them; inside, these are centred by ``shift``
+    (d,) and divided by ``scale`` (a scalar) to a mean norm of 1, and scaled back afterwards.
     """
 
     W_enc: nn.Parameter
@@ -98,17 +98,12 @@ class SAE(nn.Module):
         """
         with torch.no_grad():
             indices = self.preactivations(x).topk(self.k, dim=1, sorted=False).indices
-        if not torch.is_grad_enabled():
-            return self._chosen(x, indices)
-        return self._chosen(x, indices)
-
-    def _chosen(self, x: Tensor, indices: Tensor) -> Encoding:
         rows = F.embedding(indices, self.W_enc)
         values = torch.bmm(rows, (x - self.b_dec)[:, :, None])[:, :, 0]
         return Encoding(F.relu(values + self.b_enc[indices]), indices)
 
     def decode_normalised(self, encoding: Encoding) -> Tensor:
-        """z W_dec + b_dec from the k chosen rows, (b, d)."""
+        """Reconstruction z W_dec + b_dec from the k chosen rows, (b, d)."""
         return self._rows(encoding) + self.b_dec
 
     def _rows(self, encoding: Encoding) -> Tensor:
@@ -192,7 +187,5 @@ def auxk_loss(sae: SAE, x: Tensor, x_hat: Tensor, dead: Tensor) -> Tensor:
     count = min(sae.d // 2 or 1, ids.numel())
     pre = torch.addmm(sae.b_enc[ids], x - sae.b_dec, sae.W_enc[ids].T)
     values, chosen = pre.topk(count, dim=1, sorted=False)
-    rebuilt = F.embedding_bag(
-        ids[chosen], sae.W_dec, per_sample_weights=F.relu(values), mode="sum"
-    )
+    rebuilt = F.embedding_bag(ids[chosen], sae.W_dec, per_sample_weights=F.relu(values), mode="sum")
     return (residual - rebuilt).square().sum() / residual.square().sum().clamp_min(1e-12)

@@ -143,6 +143,17 @@ class Runs(Session):
                 {"run_id": run_id},
             )
 
+    def fail_stage(self, run_id: str, stage: Stage) -> None:
+        """Mark a running stage failed, and with the stage that makes the run the run as well."""
+        if stage == "train":
+            self.fail_run(run_id)
+            return
+        self.execute(
+            "update raw.stages set status = 'failed' "
+            "where run_id = $run_id and stage = $stage and status = 'running'",
+            {"run_id": run_id, "stage": stage},
+        )
+
     def _end_run(self, run_id: str, status: str, seconds: float | None) -> None:
         self.run(run_id)
         self.execute(

@@ -217,6 +217,23 @@ class Warehouse(Runs):
         count = f"select count(*) from {statements.name(relation)} where run_id = $run_id"
         return int(self.sql(count, {"run_id": run_id}).item())
 
+    def replace_rows(self, relation: str, run_id: str, frame: pl.DataFrame) -> int:
+        """Make ``frame`` this run's rows of a relation that a workspace built; returns how many.
+
+        DataError when they break the grain of the header, and then nothing has changed.
+        """
+        query = load(relation)
+        with self.transaction():
+            if query.stage != RAW:
+                self._ensure_table(query)
+            self.execute(
+                f"delete from {statements.name(relation)} where run_id = $run_id",
+                {"run_id": run_id},
+            )
+            count = self.insert(relation, frame)
+            self.check(relation, run_id)
+        return count
+
     def build_stage(self, stage: str, params: Mapping[str, object]) -> dict[str, int]:
         """Build every relation of a stage in order, all or none; rows by relation.
 
@@ -245,9 +262,13 @@ class Warehouse(Runs):
     def require_relations(self, query: Query) -> None:
         """MissingStageError when a relation that the query reads has never been built."""
         for relation in query.reads:
-            if not self.exists(relation):
-                hint = STAGE_COMMAND.get(relation.split(".")[0], "recsae run ml-100k")
-                raise MissingStageError(f"{relation} has not been built yet", hint)
+            self.require_relation(relation)
+
+    def require_relation(self, relation: str) -> None:
+        """MissingStageError when a relation has never been built."""
+        if not self.exists(relation):
+            hint = STAGE_COMMAND.get(relation.split(".")[0], "recsae run ml-100k")
+            raise MissingStageError(f"{relation} has not been built yet", hint)
 
     def _ensure_table(self, query: Query) -> None:
         """Create the table of a query; one with other columns is from another version and goes."""

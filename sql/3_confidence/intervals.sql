@@ -1,6 +1,7 @@
 -- intervals: standard error of the balanced accuracy, with the cases of a user taken as one draw.
 -- grain:  run_id, latent_id
--- reads:  confidence.verification, confidence.trial_scores, confidence.trials, confidence.pool_actives, staging.case_pool
+-- reads:  confidence.verification, confidence.trial_scores, confidence.trials,
+--         confidence.pool_actives, staging.case_pool
 -- params:
 --   $run_id     VARCHAR the SAE run
 --   $label_tags BIGINT  tags of the label

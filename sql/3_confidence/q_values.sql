@@ -60,7 +60,7 @@ by_score as (
             balanced_accuracy,
             false as is_target
         from decoys
-    )
+    ) as pooled
     group by balanced_accuracy
 ),
 

@@ -22,7 +22,7 @@ of_user as (
     select
         latent_id,
         user_id,
-        arg_max(case_id, {'value': value, 'case_id': -case_id}) as case_id,
+        first(case_id order by value desc, case_id) as case_id,
         max(value) as value
     from firings
     where level >= 5
@@ -51,6 +51,16 @@ shuffled as (
     where place <= $n_strong
 ),
 
+latents as (
+    select distinct latent_id from shuffled
+),
+
+pool as (
+    select case_id
+    from staging.case_pool
+    where run_id = $run_id and side = 'verify'
+),
+
 candidates as (
     select
         latents.latent_id,
@@ -61,12 +71,8 @@ candidates as (
                 md5_number_lower(concat_ws('|', $seed, 'random', latents.latent_id, pool.case_id)),
                 pool.case_id
         ) as place
-    from (select distinct latent_id from shuffled) as latents
-    cross join (
-        select case_id
-        from staging.case_pool
-        where run_id = $run_id and side = 'verify'
-    ) as pool
+    from latents
+    cross join pool
     anti join firings
         on latents.latent_id = firings.latent_id and pool.case_id = firings.case_id
 ),

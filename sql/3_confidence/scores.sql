@@ -1,6 +1,8 @@
 -- scores: everything known about how well each latent's concept holds, one row for every latent.
 -- grain:  run_id, latent_id
--- reads:  raw.runs, raw.activations, staging.cases, concepts.labels, confidence.trial_counts, confidence.verification, confidence.aucs, confidence.intervals, confidence.q_values, confidence.reference_scores
+-- reads:  raw.runs, raw.activations, staging.cases, concepts.labels, confidence.trial_counts,
+--         confidence.verification, confidence.aucs, confidence.intervals, confidence.q_values,
+--         confidence.reference_scores
 -- params:
 --   $run_id         VARCHAR the SAE run
 --   $label_tags     BIGINT  tags of the label
@@ -141,7 +143,9 @@ select
         else 'not shown'
     end as status,
     balanced_accuracy as confidence,
-    greatest(balanced_accuracy - 1.645 * standard_error, 0) as confidence_low,
+    if(
+        standard_error is null, null, greatest(balanced_accuracy - 1.645 * standard_error, 0)
+    ) as confidence_low,
     auc,
     recall,
     specificity,

@@ -50,14 +50,16 @@ rates as (
 best as (
     select
         latent_id,
-        max({'youden_j': youden_j, 'score': score}) as choice
+        max(youden_j) as youden_j
     from rates
     group by latent_id
 )
 
 select
     $run_id as run_id,
-    latent_id,
-    choice.score as threshold,
-    choice.youden_j as youden_j
-from best
+    rates.latent_id,
+    max(rates.score) as threshold,
+    rates.youden_j
+from rates
+inner join best on rates.latent_id = best.latent_id and rates.youden_j = best.youden_j
+group by rates.latent_id, rates.youden_j

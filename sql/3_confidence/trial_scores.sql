@@ -1,6 +1,7 @@
 -- trial_scores: how well each scored case fits the concept; cases without a row score 0.
 -- grain:  run_id, latent_id, case_id, is_active
--- reads:  confidence.trials, confidence.pool_actives, staging.case_pool, staging.case_items, concepts.item_scores
+-- reads:  confidence.trials, confidence.pool_actives, staging.case_pool, staging.case_items,
+--         concepts.item_scores
 -- params:
 --   $run_id VARCHAR the SAE run
 -- yields:

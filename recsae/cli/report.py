@@ -1,0 +1,129 @@
+"""``recsae report`` and ``recsae latent``: what was found, without computing anything."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from recsae.cli.options import JsonOption, WarehouseOption
+from recsae.cli.output import plain
+from recsae.cli.train import Run
+from recsae.errors import UsageError
+
+if TYPE_CHECKING:
+    from rich.console import RenderableType
+
+    from recsae.warehouse import Warehouse
+
+TOP = 12
+"""Concepts listed by default."""
+
+
+def report(
+    run: Run = "latest",
+    top: Annotated[int, typer.Option(min=0, help="Concepts listed; 0 lists all.")] = TOP,
+    every: Annotated[
+        bool, typer.Option("--all", help="List every latent, not only the best of each tag.")
+    ] = False,
+    as_json: JsonOption = False,
+    warehouse: WarehouseOption = Path("warehouse"),
+) -> None:
+    """Show the concepts of a run, how sure they are, and what the autoencoder keeps.
+
+    \b
+    Example:
+      recsae report
+      recsae report latest --top 0 --all --json
+    """
+    print_report(warehouse, run, top=top, every=every, as_json=as_json)
+
+
+def print_report(
+    root: Path, ref: str, *, top: int = TOP, every: bool = False, as_json: bool = False
+) -> None:
+    """Write the report of a run to stdout."""
+    from recsae.report.tables import report as render
+    from recsae.warehouse import Warehouse
+
+    with Warehouse.open(root, read_only=True) as store:
+        key = {"run_id": verified_run(store, ref)}
+        card = store.query("report.overview", key).row(0, named=True)
+        histogram = store.query("report.confidence_histogram", key).to_dicts()
+        concepts = store.query("report.best_concepts", key).to_dicts()
+    found = [row for row in concepts if every or row["place"] == 1]
+    shown = found[:top] if top else found
+    if as_json:
+        write_json({"run": card, "histogram": histogram, "concepts": shown})
+    else:
+        write(render(card, histogram, shown, len(found) - len(shown)))
+
+
+def latent(
+    run: Annotated[
+        str, typer.Argument(metavar="RUN", help="SAE run: id, the start of one, or latest.")
+    ],
+    latent_id: Annotated[int, typer.Argument(metavar="ID", help="Number of the latent, from 0.")],
+    users: Annotated[int, typer.Option(min=0, help="Users listed.")] = 5,
+    as_json: JsonOption = False,
+    warehouse: WarehouseOption = Path("warehouse"),
+) -> None:
+    """Show one latent: concept, numbers, example items, users, items of its decoder row.
+
+    \b
+    Example:
+      recsae latent latest 42
+    """
+    from recsae.report.tables import latent_card
+    from recsae.warehouse import Warehouse
+
+    with Warehouse.open(warehouse, read_only=True) as store:
+        run_id = verified_run(store, run)
+        key = {"run_id": run_id, "latent_id": latent_id}
+        cards = store.query("report.latent_card", key).to_dicts()
+        if not cards:
+            last = int(store.run(run_id).params["n_latents"]) - 1
+            raise UsageError(f"run {run_id!r} has no latent {latent_id}", f"use 0 to {last}")
+        parts = {
+            name: store.query(f"report.latent_{name}", key).to_dicts()
+            for name in ("tags", "examples", "decoder_items")
+        }
+        parts["users"] = store.query("report.latent_users", {**key, "n_users": users}).to_dicts()
+    if as_json:
+        write_json({"latent": cards[0], **parts})
+        return
+    write(
+        latent_card(
+            cards[0], parts["tags"], parts["examples"], parts["users"], parts["decoder_items"]
+        )
+    )
+
+
+def verified_run(store: Warehouse, ref: str) -> str:
+    """The SAE run meant by a reference; MissingStageError when its concepts are not verified."""
+    run_id = store.find_run(ref, "sae").run_id
+    store.require_stage(run_id, "confidence", f"recsae confidence {run_id}")
+    return run_id
+
+
+def write(renderable: RenderableType) -> None:
+    """Print to stdout: with colour on a terminal, plain and without trailing blanks elsewhere."""
+    import io
+
+    from rich.console import Console
+
+    console = Console(file=sys.stdout, highlight=False)
+    if console.is_terminal:
+        console.print(renderable)
+        return
+    text = io.StringIO()
+    Console(file=text, width=console.width, color_system=None, highlight=False).print(renderable)
+    sys.stdout.writelines(line.rstrip() + "\n" for line in text.getvalue().splitlines())
+
+
+def write_json(value: Any) -> None:
+    """Print one JSON document."""
+    sys.stdout.write(json.dumps(plain(value), ensure_ascii=False, indent=1) + "\n")

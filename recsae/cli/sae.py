@@ -1,0 +1,85 @@
+"""``recsae sae``: train a sparse autoencoder, and encode all cases with it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from recsae.cli.options import ForceOption, WarehouseOption
+from recsae.cli.train import Run
+
+app = typer.Typer(no_args_is_help=True, help="Train sparse autoencoders and encode with them.")
+
+
+@app.command()
+def train(
+    run: Annotated[
+        str,
+        typer.Argument(metavar="RUN", help="Recommender run: id, the start of one, or latest."),
+    ] = "latest",
+    k: Annotated[int | None, typer.Option(help="Latents kept per case. Default 8.")] = None,
+    scale: Annotated[
+        int | None, typer.Option(help="Dictionary size / width of the vectors. Default 16.")
+    ] = None,
+    lr: Annotated[float | None, typer.Option(help="Highest Adam step size.")] = None,
+    batch_size: Annotated[int | None, typer.Option(help="Vectors per step.")] = None,
+    epochs: Annotated[int | None, typer.Option(help="Passes over the vectors.")] = None,
+    aux_weight: Annotated[
+        float | None, typer.Option(help="Weight of the loss that revives dead latents.")
+    ] = None,
+    dead_after: Annotated[
+        float | None, typer.Option(help="Epochs of silence after which a latent counts as dead.")
+    ] = None,
+    construct_share: Annotated[
+        float | None, typer.Option(help="Share of users whose cases build concepts.")
+    ] = None,
+    heldout_share: Annotated[
+        float | None, typer.Option(help="Share of users whose vectors do not train.")
+    ] = None,
+    seed: Annotated[int | None, typer.Option(help="Seed of all random choices.")] = None,
+    force: ForceOption = False,
+    warehouse: WarehouseOption = Path("warehouse"),
+) -> None:
+    """Train a TopK autoencoder on a recommender's case vectors; prints the id of its run.
+
+    \b
+    Example:
+      recsae sae train latest --k 8 --scale 16
+    """
+    from recsae import stages
+    from recsae.config import SAEConfig
+    from recsae.progress import reporter
+
+    config = SAEConfig().with_options(
+        k=k,
+        scale=scale,
+        lr=lr,
+        batch_size=batch_size,
+        epochs=epochs,
+        aux_weight=aux_weight,
+        dead_after=dead_after,
+        construct_share=construct_share,
+        heldout_share=heldout_share,
+        seed=seed,
+    )
+    print(stages.train_sae(warehouse, run, config, force=force, reporter=reporter()))
+
+
+@app.command()
+def encode(
+    run: Run = "latest",
+    force: ForceOption = False,
+    warehouse: WarehouseOption = Path("warehouse"),
+) -> None:
+    """Write the sparse activations of all cases as Parquet; prints the id of the run.
+
+    \b
+    Example:
+      recsae sae encode latest
+    """
+    from recsae import stages
+    from recsae.progress import reporter
+
+    print(stages.encode(warehouse, run, force=force, reporter=reporter()))

@@ -1,0 +1,110 @@
+"""``recsae train`` and ``recsae evaluate``: recommenders."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from recsae.cli.options import DataOption, ForceOption, JsonOption, WarehouseOption
+from recsae.cli.output import frame_table, json_text, note
+
+SASREC = "For SASRec"
+Run = Annotated[str, typer.Argument(metavar="RUN", help="Run id, the start of one, or latest.")]
+
+
+def train(
+    model: Annotated[str, typer.Argument(metavar="MODEL", help="SASRec or BPRMF.")],
+    dataset: Annotated[
+        str, typer.Argument(metavar="DATASET", help="A prepared data set; see recsae data list.")
+    ],
+    emb_size: Annotated[int | None, typer.Option(help="Width of the vectors.")] = None,
+    lr: Annotated[float | None, typer.Option(help="Adam step size.")] = None,
+    l2: Annotated[float | None, typer.Option(help="Weight decay.")] = None,
+    batch_size: Annotated[int | None, typer.Option(help="Samples per step.")] = None,
+    epochs: Annotated[int | None, typer.Option(help="Most epochs.")] = None,
+    early_stop: Annotated[
+        int | None, typer.Option(help="Epochs without a better dev NDCG@5 before it ends.")
+    ] = None,
+    seed: Annotated[int | None, typer.Option(help="Seed of all random choices.")] = None,
+    num_layers: Annotated[
+        int | None, typer.Option(help="Transformer blocks.", rich_help_panel=SASREC)
+    ] = None,
+    num_heads: Annotated[
+        int | None, typer.Option(help="Attention heads.", rich_help_panel=SASREC)
+    ] = None,
+    history_max: Annotated[
+        int | None, typer.Option(help="Items of the history it sees.", rich_help_panel=SASREC)
+    ] = None,
+    dropout: Annotated[
+        float | None,
+        typer.Option(help="Share of hidden units dropped.", rich_help_panel=SASREC),
+    ] = None,
+    position_from: Annotated[
+        str | None,
+        typer.Option(
+            metavar="start|recent",
+            help="Where positions are counted from; the reference uses recent.",
+            rich_help_panel=SASREC,
+        ),
+    ] = None,
+    force: ForceOption = False,
+    data: DataOption = Path("data"),
+    warehouse: WarehouseOption = Path("warehouse"),
+) -> None:
+    """Train a recommender; prints the id of its run. Settings not given are the model's preset.
+
+    \b
+    Example:
+      recsae train SASRec ml-100k
+      recsae train BPRMF ml-100k --emb-size 64 --lr 1e-3 --l2 1e-6
+    """
+    from recsae import stages
+    from recsae.progress import reporter
+    from recsae.recommenders.presets import PRESETS, model_name
+
+    config = PRESETS[model_name(model)].with_options(
+        emb_size=emb_size,
+        lr=lr,
+        l2=l2,
+        batch_size=batch_size,
+        epochs=epochs,
+        early_stop=early_stop,
+        seed=seed,
+        num_layers=num_layers,
+        num_heads=num_heads,
+        history_max=history_max,
+        dropout=dropout,
+        position_from=position_from,
+    )
+    print(stages.train(warehouse, data, model, dataset, config, force=force, reporter=reporter()))
+
+
+def evaluate(
+    run: Run = "latest",
+    as_json: JsonOption = False,
+    warehouse: WarehouseOption = Path("warehouse"),
+) -> None:
+    """Rank the dev and test items again with a run's vectors; an SAE run also with its SAE.
+
+    \b
+    Example:
+      recsae evaluate latest
+    """
+    from recsae import stages
+
+    run_id, frame = stages.evaluate(warehouse, run)
+    if as_json:
+        sys.stdout.write(json_text([{"run_id": run_id, **row} for row in frame.to_dicts()]))
+        return
+    import polars as pl
+
+    note(f"run {run_id}; full ranking, items met before are left out")
+    metrics = [name for name in frame.columns if "@" in name]
+    columns = {
+        f"{row['split']} {row['vectors']}": [row[m] for m in metrics] for row in frame.to_dicts()
+    }
+    table = pl.DataFrame({"metric": metrics, **columns})
+    sys.stdout.write(frame_table(table.with_columns(pl.selectors.float().round(4))))

@@ -1,0 +1,222 @@
+"""The canonical form of a data set: four Parquet tables and ``dataset.json`` in one folder.
+
+Every source ends here, and every later stage starts here. Whatever route the data came by, the same
+content has the same fingerprint and, written by the same version of polars, the same bytes.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+
+from recsae.errors import DataError, MissingStageError
+from recsae.warehouse.files import safe_name
+
+FORMAT_VERSION = 1
+INFO = "dataset.json"
+SPLITS = ("train", "dev", "test")
+
+SCHEMAS: dict[str, pl.Schema] = {
+    "users": pl.Schema({"user_id": pl.Int32, "source_user_id": pl.String}),
+    "items": pl.Schema(
+        {
+            "item_id": pl.Int32,
+            "source_item_id": pl.String,
+            "title": pl.String,
+            "popularity": pl.Int32,
+        }
+    ),
+    "item_tags": pl.Schema({"item_id": pl.Int32, "tag": pl.String, "kind": pl.String}),
+    "interactions": pl.Schema(
+        {
+            "user_id": pl.Int32,
+            "item_id": pl.Int32,
+            "position": pl.Int32,
+            "time": pl.Int64,
+            "split": pl.String,
+        }
+    ),
+}
+"""Columns and types of the four tables. Ids count from 1; 0 is padding."""
+
+TRUTH = "truth"
+TRUTH_SCHEMA = pl.Schema({"item_id": pl.Int32, "concept": pl.String})
+"""Planted data only: the tag of the concept that every item was made from."""
+
+TABLES = tuple(SCHEMAS)
+_SCHEMAS = {**SCHEMAS, TRUTH: TRUTH_SCHEMA}
+_KEYS = {"name", "format_version", "options", "sources", "counts", "dropped", "fingerprint"}
+FILE_NAMES = frozenset({INFO, *(f"{table}.parquet" for table in _SCHEMAS)})
+"""All that a prepared folder may hold."""
+
+Tables = Mapping[str, pl.DataFrame]
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """A prepared data set, checked against its fingerprint."""
+
+    name: str
+    users: pl.DataFrame
+    """user_id, source_user_id; in order of user_id, which runs from 1 to n."""
+    items: pl.DataFrame
+    """item_id, source_item_id, title, popularity (train interactions); in order of item_id."""
+    item_tags: pl.DataFrame
+    """item_id, tag, kind; one row per item and tag."""
+    interactions: pl.DataFrame
+    """user_id, item_id, position (from 1), time, split; in order of user_id and position."""
+    info: dict[str, Any]
+    """The content of ``dataset.json``."""
+
+    @property
+    def fingerprint(self) -> str:
+        return str(self.info["fingerprint"])
+
+
+def fingerprint(tables: Tables) -> str:
+    """SHA-256 over the content of the four tables: names, types and values, not Parquet bytes."""
+    digest = hashlib.sha256()
+    for table, schema in SCHEMAS.items():
+        frame = tables[table]
+        digest.update(_json([table, frame.height, [[c, str(t)] for c, t in schema.items()]]))
+        for column, dtype in schema.items():
+            values = frame[column]
+            if dtype == pl.String or values.null_count():
+                digest.update(_json(values.to_list()))
+            else:
+                digest.update(values.to_numpy().astype("<i8").tobytes())
+    return digest.hexdigest()
+
+
+def _json(value: object) -> bytes:
+    text = json.dumps(value, ensure_ascii=False, separators=(",", ":"))
+    return text.encode("utf-8", "surrogatepass")
+
+
+def count(tables: Tables) -> dict[str, int]:
+    """Rows of interest, as ``dataset.json`` records them."""
+    split = tables["interactions"]["split"]
+    return {
+        "users": tables["users"].height,
+        "items": tables["items"].height,
+        "interactions": split.len(),
+        **{name: int((split == name).sum()) for name in SPLITS},
+        "item_tags": tables["item_tags"].height,
+        "tags": tables["item_tags"]["tag"].n_unique(),
+    }
+
+
+def write(folder: Path, tables: Tables, info: dict[str, Any]) -> dict[str, Any]:
+    """Write the tables and ``dataset.json`` into an empty folder; return the complete info."""
+    files = {}
+    for table, schema in _SCHEMAS.items():
+        if table in tables:
+            path = folder / f"{table}.parquet"
+            data = _parquet(tables[table].select(schema.names()))
+            path.write_bytes(data)
+            files[path.name] = hashlib.sha256(data).hexdigest()
+    complete = {
+        "format_version": FORMAT_VERSION,
+        **info,
+        "counts": count(tables),
+        "fingerprint": fingerprint(tables),
+        "files": files,
+    }
+    text = json.dumps(complete, indent=2, ensure_ascii=False) + "\n"
+    (folder / INFO).write_text(text, encoding="utf-8")
+    return complete
+
+
+def _parquet(frame: pl.DataFrame) -> bytes:
+    """Parquet in memory, so that a full disk is an OSError of Python's own."""
+    buffer = io.BytesIO()
+    frame.write_parquet(buffer, compression="zstd")
+    return buffer.getvalue()
+
+
+def prepared(data_dir: Path) -> list[str]:
+    """Names of the folders in ``data_dir`` that hold a ``dataset.json``, sorted."""
+    return sorted(path.parent.name for path in data_dir.glob(f"[!.]*/{INFO}"))
+
+
+def read_info(name: str, data_dir: Path) -> dict[str, Any]:
+    """The ``dataset.json`` of a prepared data set, without its tables."""
+    folder = data_dir / safe_name("data set", name)
+    if not folder.is_dir():
+        raise MissingStageError(
+            f"data set {name!r} is not prepared in {data_dir}", f"recsae data prepare {name}"
+        )
+    path = folder / INFO
+    try:
+        info = json.loads(path.read_bytes())
+        if not isinstance(info, dict) or not info.keys() >= _KEYS:
+            raise ValueError("it lacks entries")
+        if info["format_version"] != FORMAT_VERSION:
+            raise ValueError(f"its format {info['format_version']} is of another version of recsae")
+    except (OSError, ValueError, RecursionError) as error:
+        raise _damaged(name, path, error) from None
+    return info
+
+
+def read_dataset(name: str, data_dir: Path) -> Dataset:
+    """Read a prepared data set.
+
+    Errors: MissingStageError when it is not prepared; DataError naming the file when one is
+    missing, damaged or changed.
+    """
+    info = read_info(name, data_dir)
+    tables = {table: read_table(name, data_dir, table, info) for table in TABLES}
+    if TRUTH in _recorded(info):
+        read_table(name, data_dir, TRUTH, info)
+    if fingerprint(tables) != info["fingerprint"]:
+        raise _damaged(name, data_dir / name / INFO, ValueError("its fingerprint is another one"))
+    return Dataset(name, **tables, info=info)
+
+
+def read_truth(name: str, data_dir: Path) -> pl.DataFrame:
+    """The concept that each item of planted data was made from: item_id, concept (its tag)."""
+    info = read_info(name, data_dir)
+    if TRUTH not in _recorded(info):
+        raise DataError(f"data set {name!r} has no planted concepts", "recsae data prepare planted")
+    return read_table(name, data_dir, TRUTH, info)
+
+
+def _recorded(info: dict[str, Any]) -> set[str]:
+    """Tables whose checksum is recorded."""
+    files = info.get("files")
+    return (
+        {str(file).removesuffix(".parquet") for file in files} if isinstance(files, dict) else set()
+    )
+
+
+def read_table(name: str, data_dir: Path, table: str, info: dict[str, Any]) -> pl.DataFrame:
+    """One table, its bytes compared with the recorded checksum before they are parsed."""
+    path = data_dir / name / f"{table}.parquet"
+    try:
+        if table not in _recorded(info):
+            raise ValueError("its checksum is not recorded")
+        data = path.read_bytes()
+        if hashlib.sha256(data).hexdigest() != info["files"][path.name]:
+            raise ValueError("its checksum is another one")
+        frame = pl.read_parquet(io.BytesIO(data))
+        if frame.schema != _SCHEMAS[table]:
+            raise ValueError("its columns are other ones")
+        return frame
+    except (OSError, ValueError, pl.exceptions.PolarsError) as error:
+        raise _damaged(name, path, error) from None
+
+
+def _damaged(name: str, path: Path, error: Exception) -> DataError:
+    reason = getattr(error, "strerror", None) or str(error).split("\n")[0]
+    if isinstance(error, json.JSONDecodeError | UnicodeDecodeError | RecursionError):
+        reason = "it is not JSON"
+    return DataError(
+        f"{path} is missing or damaged: {reason}", f"recsae data prepare {name} --force"
+    )

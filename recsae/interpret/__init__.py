@@ -1,0 +1,1 @@
+"""From activations to concepts and their confidence: which SQL files run, in which order."""

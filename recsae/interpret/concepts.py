@@ -1,0 +1,63 @@
+"""Concepts of an SAE run: the relations of ``sql/1_staging`` and ``sql/2_concepts`` in order."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+
+from recsae.config import ConceptsConfig
+from recsae.warehouse.workspace import Workspace
+
+CASES = (
+    "staging.cases",
+    "staging.item_sides",
+    "staging.level_edges",
+    "staging.activation_levels",
+    "staging.case_pool",
+    "staging.case_items",
+)
+"""Relations that do not depend on tags, in order."""
+
+TAGS = ("staging.tags", "concepts.tag_spread", "concepts.concept_tags")
+"""Relations that depend on which tags the items have; made again in every permutation round."""
+
+ITEMS = ("concepts.latent_items", "concepts.item_exposure")
+
+STORED = (
+    "staging.cases",
+    "staging.item_sides",
+    "staging.level_edges",
+    "concepts.concept_tags",
+    "concepts.labels",
+    "concepts.example_items",
+)
+"""Relations that the stage leaves in the warehouse; the others are steps on the way."""
+
+
+def parameters(run_id: str, seed: int, config: ConceptsConfig) -> dict[str, object]:
+    """Values of the parameters of every query of both stages."""
+    return {
+        **config.to_json(),
+        "run_id": run_id,
+        "seed": seed,
+        "case_items": float(config.top_items + config.history_items),
+        "permutation": 0,
+    }
+
+
+def prepare_cases(workspace: Workspace, params: Mapping[str, object]) -> Iterator[str]:
+    """Build what comes before tags; yields the name of each relation when it is built."""
+    for relation in (*CASES, *ITEMS):
+        workspace.build(relation, params)
+        yield relation
+
+
+def build_concepts(workspace: Workspace, params: Mapping[str, object]) -> Iterator[str]:
+    """Build the concepts and what is shown with them; yields names as they get built."""
+    yield from prepare_cases(workspace, params)
+    for relation in (*TAGS, "concepts.labels", "concepts.example_items"):
+        workspace.build(relation, params)
+        yield relation
+
+
+N_STEPS = len(CASES) + len(ITEMS) + len(TAGS) + 2
+"""Relations that ``build_concepts`` builds."""

@@ -1,0 +1,181 @@
+"""Fit a recommender: early stopping on dev NDCG@5, the best epoch kept, a checkpoint every epoch.
+
+Everything random in an epoch comes from a seed made of the run's seed and the epoch's number, so a
+run that was killed goes on from its last checkpoint to the same result.
+"""
+
+from __future__ import annotations
+
+import os
+import pickle
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from recsae.config import TrainConfig
+from recsae.errors import DataError
+from recsae.progress import Reporter
+from recsae.recommenders.base import Recommender, Sequences
+from recsae.recommenders.ranking import held_out_cases, ranking_metrics, target_ranks
+
+STOP_METRIC = "NDCG@5"
+CHECKPOINT = "checkpoint.pt"
+EVALUATION_BATCH = 4096
+
+
+@dataclass
+class Progress:
+    """What a checkpoint holds beside the weights."""
+
+    epoch: int = 0
+    """Epochs done."""
+    best_epoch: int = 0
+    best_score: float = -1.0
+    best_weights: dict[str, Tensor] = field(default_factory=dict)
+    history: list[dict[str, float]] = field(default_factory=list)
+    """One row per epoch: epoch, loss, seconds and the dev metrics."""
+
+
+def fit(
+    model: Recommender,
+    sequences: Sequences,
+    config: TrainConfig,
+    folder: Path,
+    identity: str,
+    reporter: Reporter,
+) -> Progress:
+    """Train ``model`` in place and leave the best epoch's weights in it.
+
+    ``folder`` gets a checkpoint after each epoch; one of the same ``identity`` is continued. Raises
+    DataError when the loss is not finite.
+    """
+    optimizer = torch.optim.Adam(model.parameters(), lr=config.lr, weight_decay=config.l2)
+    state = _resume(folder / CHECKPOINT, identity, model, optimizer)
+    if state.epoch:
+        reporter.note(f"going on after epoch {state.epoch}, found in {CHECKPOINT}")
+    with reporter.task(f"train {model.name}", config.epochs, "epochs") as step:
+        step(state.epoch)
+        while state.epoch < config.epochs and not _stalled(state, config):
+            row = _epoch(model, sequences, config, optimizer, state.epoch + 1)
+            _record(state, row, model)
+            _save(folder / CHECKPOINT, identity, model, optimizer, state)
+            step(1, f"loss {row['loss']:.4f}  dev {STOP_METRIC} {row[STOP_METRIC]:.4f}")
+    model.load_state_dict(state.best_weights)
+    model.eval()
+    return state
+
+
+def evaluate(model: Recommender, sequences: Sequences, split: str) -> dict[str, float]:
+    """HR@k and NDCG@k over all users by full ranking of the ``dev`` or ``test`` item."""
+    users, positions = held_out_cases(sequences, split)
+    vectors = case_vectors(model, sequences, users, positions)
+    with torch.no_grad():
+        ranks = target_ranks(vectors, model.item_vectors(), sequences, users, positions)
+    return ranking_metrics(ranks)
+
+
+@torch.no_grad()
+def case_vectors(
+    model: Recommender, sequences: Sequences, users: Tensor, positions: Tensor
+) -> Tensor:
+    """Vectors of many cases, (n, d), in batches and without dropout."""
+    model.eval()
+    parts = [
+        model.case_vectors(sequences, batch_users, batch_positions)
+        for batch_users, batch_positions in zip(
+            users.split(EVALUATION_BATCH), positions.split(EVALUATION_BATCH), strict=True
+        )
+    ]
+    return torch.cat(parts)
+
+
+def _epoch(
+    model: Recommender,
+    sequences: Sequences,
+    config: TrainConfig,
+    optimizer: torch.optim.Optimizer,
+    number: int,
+) -> dict[str, float]:
+    started = time.monotonic()
+    generator = epoch_generator(config.seed, number)
+    model.train()
+    total, count = 0.0, 0
+    for batch in model.batches(sequences, generator):
+        optimizer.zero_grad(set_to_none=True)
+        loss = model.loss(batch)
+        loss.backward()
+        optimizer.step()
+        total, count = total + float(loss.detach()), count + 1
+        if total != total or total in (float("inf"), float("-inf")):
+            raise DataError(
+                f"the loss of {model.name} is not finite in epoch {number}, step {count}",
+                f"lower --lr (it is {config.lr:g})",
+            )
+    row = {"epoch": float(number), "loss": total / max(count, 1)}
+    return {**row, **evaluate(model, sequences, "dev"), "seconds": time.monotonic() - started}
+
+
+def epoch_generator(seed: int, epoch: int) -> torch.Generator:
+    """Random numbers of one epoch; also seeds the global generator that dropout uses."""
+    mixed = (seed * 1_000_003 + epoch) % 2**62
+    torch.manual_seed(mixed)
+    return torch.Generator().manual_seed(mixed)
+
+
+def _stalled(state: Progress, config: TrainConfig) -> bool:
+    return state.epoch - state.best_epoch >= config.early_stop and state.epoch > 0
+
+
+def _record(state: Progress, row: dict[str, float], model: Recommender) -> None:
+    state.epoch += 1
+    state.history.append(row)
+    if row[STOP_METRIC] > state.best_score:
+        state.best_score, state.best_epoch = row[STOP_METRIC], state.epoch
+        state.best_weights = {k: v.clone() for k, v in model.state_dict().items()}
+
+
+def _save(
+    path: Path,
+    identity: str,
+    model: Recommender,
+    optimizer: torch.optim.Optimizer,
+    state: Progress,
+) -> None:
+    content = {
+        "identity": identity,
+        "model": model.state_dict(),
+        "optimizer": optimizer.state_dict(),
+        "progress": vars(state),
+    }
+    save_checkpoint(path, content)
+
+
+def _resume(
+    path: Path, identity: str, model: Recommender, optimizer: torch.optim.Optimizer
+) -> Progress:
+    content = load_checkpoint(path, identity)
+    if content is None:
+        return Progress()
+    model.load_state_dict(content["model"])
+    optimizer.load_state_dict(content["optimizer"])
+    return Progress(**content["progress"])
+
+
+def save_checkpoint(path: Path, content: dict[str, Any]) -> None:
+    """Write a checkpoint beside and rename it, so that a kill leaves the old or the new one."""
+    partial = path.with_suffix(".partial")
+    torch.save(content, partial)
+    os.replace(partial, path)
+
+
+def load_checkpoint(path: Path, identity: str) -> dict[str, Any] | None:
+    """A checkpoint of the same identity; None when there is none or it cannot be read."""
+    try:
+        content = torch.load(path, weights_only=True)
+    except (OSError, RuntimeError, EOFError, ValueError, pickle.UnpicklingError):
+        return None
+    return content if content.get("identity") == identity else None

@@ -1,0 +1,48 @@
+"""``concepts``: sparse activations and tags -> the concept of every latent, in SQL."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from recsae.config import ConceptsConfig, digest
+from recsae.interpret import concepts as build
+from recsae.progress import Reporter
+from recsae.stages.common import open_stage
+from recsae.warehouse import Warehouse, queries
+from recsae.warehouse.workspace import Workspace
+
+
+def concepts(
+    root: Path, ref: str, config: ConceptsConfig, *, force: bool, reporter: Reporter
+) -> str:
+    """Build the concepts of an SAE run (id, prefix, ``latest``, or its recommender's id)."""
+    with Warehouse.open(root) as warehouse:
+        run = warehouse.find_run(ref, "sae")
+        state = warehouse.require_stage(run.run_id, "encode", f"recsae sae encode {run.run_id}")
+    identity = digest("concepts", config.to_json(), state.input_hash, sql_digest())
+    params = build.parameters(run.run_id, run.seed, config)
+    with open_stage(
+        root,
+        run.run_id,
+        "concepts",
+        config.to_json(),
+        identity,
+        force=force,
+        reporter=reporter,
+    ) as stage:
+        if stage is None:
+            return run.run_id
+        with (
+            Workspace.open(root, run, ["staging.user_sides"]) as workspace,
+            reporter.task("concepts", build.N_STEPS, "relations") as step,
+        ):
+            for relation in build.build_concepts(workspace, params):
+                step(1, relation)
+            results = {name: workspace.frame(name) for name in build.STORED}
+        stage.publish(relations=results)
+    return run.run_id
+
+
+def sql_digest() -> str:
+    """Changes when a query of these stages changes, so that results are made again."""
+    return digest([query.text for stage in ("staging", "concepts") for query in queries(stage)])

@@ -1,0 +1,85 @@
+"""``sae encode``: trained autoencoder -> sparse activations of all cases as Parquet."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import polars as pl
+
+from recsae.config import digest
+from recsae.errors import DataError
+from recsae.progress import Reporter
+from recsae.recommenders.cases import ITEMS, VECTORS, load_array
+from recsae.sae.encode import decoder_items, write_activations
+from recsae.sae.model import SAE
+from recsae.stages.common import StageRun, final_metrics, open_stage
+from recsae.stages.sae_train import FOLDER
+from recsae.stages.stored import train_hint
+from recsae.warehouse import Run, Warehouse, run_folder
+from recsae.warehouse.parquet import cluster
+
+ORDER = ("latent_id", "case_id")
+Ids = npt.NDArray[np.int32]
+
+
+def encode(root: Path, ref: str, *, force: bool, reporter: Reporter) -> str:
+    """Encode all cases of an SAE run (id, prefix, ``latest``, or its recommender's id)."""
+    with Warehouse.open(root) as warehouse:
+        run = warehouse.find_run(ref, "sae")
+        parent = warehouse.run(str(run.parent_run_id))
+        state = warehouse.require_stage(run.run_id, "train", f"recsae sae train {parent.run_id}")
+        warehouse.require_stage(parent.run_id, "train", train_hint(parent))
+    identity = digest("encode", state.input_hash)
+    with open_stage(
+        root, run.run_id, "encode", {}, identity, force=force, reporter=reporter
+    ) as stage:
+        if stage is not None:
+            _encode(stage, run, parent, reporter)
+    return run.run_id
+
+
+def _encode(stage: StageRun, run: Run, parent: Run, reporter: Reporter) -> None:
+    hint = f"{train_hint(parent)} --force"
+    vectors, items = (
+        load_array(run_folder(stage.root, parent.run_id) / name, hint) for name in (VECTORS, ITEMS)
+    )
+    sae = load_sae(stage.root, run)
+    users, first_items = _case_columns(stage.root, parent.run_id)
+    if len(users) != len(vectors):
+        raise DataError(
+            f"run {parent.run_id!r} has {len(vectors)} vectors, but {len(users)} cases", hint
+        )
+    unordered = stage.temp / "unordered.parquet"
+    n = write_activations(sae, vectors, users, first_items, unordered, reporter)
+    folder = stage.folder("activations")
+    cluster(unordered, folder / "part-0.parquet", ORDER, stage.root)
+    unordered.unlink()
+    directions = decoder_items(sae, items).with_columns(run_id=pl.lit(run.run_id))
+    stage.publish(
+        {"activations": folder},
+        {"raw.decoder_items": directions},
+        final_metrics({"activations": n}, "all"),
+    )
+
+
+def load_sae(root: Path, run: Run) -> SAE:
+    """The autoencoder of a run; DataError with the command that trains it again."""
+    try:
+        return SAE.load(run_folder(root, run.run_id) / FOLDER)
+    except DataError as error:
+        raise DataError(error.message, f"recsae sae train {run.parent_run_id} --force") from None
+
+
+def _case_columns(root: Path, run_id: str) -> tuple[Ids, Ids]:
+    """User and first recommendation of every case, in order of case ids; 0 where there is none."""
+    with Warehouse.open(root, read_only=True) as warehouse:
+        frame = warehouse.sql(
+            "select c.user_id, coalesce(r.item_id, 0) as item_id from raw.cases as c "
+            "left join raw.recommendations as r "
+            "on c.run_id = r.run_id and c.case_id = r.case_id and r.rank = 1 "
+            "where c.run_id = $run_id order by c.case_id",
+            {"run_id": run_id},
+        )
+    return frame["user_id"].to_numpy(), frame["item_id"].to_numpy()

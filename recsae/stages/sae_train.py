@@ -1,0 +1,147 @@
+"""``sae train``: case vectors of a recommender -> a sparse autoencoder and how well it rebuilds."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import polars as pl
+import torch
+from torch import Tensor
+
+from recsae.config import SAEConfig, digest
+from recsae.progress import Reporter
+from recsae.recommenders.trainer import CHECKPOINT
+from recsae.sae.model import SAE
+from recsae.sae.trainer import fit, measure
+from recsae.stages.common import StageRun, final_metrics, metric_rows, open_stage
+from recsae.stages.stored import Stored, load_stored, train_hint
+from recsae.warehouse import Run, Warehouse, run_folder
+
+FOLDER = "sae"
+"""Folder of the trained autoencoder inside the run's folder."""
+
+
+def train_sae(root: Path, ref: str, config: SAEConfig, *, force: bool, reporter: Reporter) -> str:
+    """Train an autoencoder on a recommender run (id, prefix or ``latest``); returns its run id."""
+    with Warehouse.open(root) as warehouse:
+        parent = warehouse.find_run(ref, "recommender")
+        state = warehouse.require_stage(parent.run_id, "train", train_hint(parent))
+        identity = digest("sae", config.to_json(), parent.run_id, state.input_hash)
+        run_id = warehouse.name_run(f"sae-{_base(parent)}-k{config.k}", identity)
+    stored = load_stored(root, parent)
+    d = int(stored.vectors.shape[1])
+    SAE(d, config.scale * d, config.k)  # refuses a k that does not fit before anything is stored
+
+    def register(warehouse: Warehouse) -> None:
+        warehouse.start_run(
+            run_id,
+            kind="sae",
+            parent_run_id=parent.run_id,
+            dataset=parent.dataset,
+            model="TopK",
+            params={**config.to_json(), "d": d, "n_latents": config.scale * d},
+            data_fingerprint=parent.data_fingerprint,
+            seed=config.seed,
+            replace=True,
+        )
+
+    params = config.to_json()
+    with open_stage(
+        root, run_id, "train", params, identity, force=force, reporter=reporter, register=register
+    ) as stage:
+        if stage is not None:
+            checkpoint = run_folder(root, run_id) / CHECKPOINT
+            if force:
+                checkpoint.unlink(missing_ok=True)
+            _train(stage, stored, _heldout_users(root, run_id, config), config, identity, reporter)
+            checkpoint.unlink(missing_ok=True)
+    return run_id
+
+
+def _base(parent: Run) -> str:
+    """The parent's id without its hash, to be read in the child's id."""
+    return parent.run_id.rsplit("-", 1)[0]
+
+
+def _heldout_users(root: Path, run_id: str, config: SAEConfig) -> Tensor:
+    """Draw the sides of the users and return those whose vectors must not train, (n,)."""
+    shares = {
+        "run_id": run_id,
+        "seed": config.seed,
+        "construct_share": config.construct_share,
+        "heldout_share": config.heldout_share,
+    }
+    with Warehouse.open(root) as warehouse:
+        warehouse.build("staging.user_sides", shares)
+        users = warehouse.sql(
+            "select user_id from staging.user_sides where run_id = $run_id and is_heldout "
+            "order by user_id",
+            {"run_id": run_id},
+        )
+    return torch.from_numpy(users["user_id"].cast(pl.Int64).to_numpy().copy())
+
+
+def _train(
+    stage: StageRun,
+    stored: Stored,
+    heldout_users: Tensor,
+    config: SAEConfig,
+    identity: str,
+    reporter: Reporter,
+) -> None:
+    is_heldout = torch.isin(stored.users, heldout_users)
+    train, heldout = stored.vectors[~is_heldout], stored.vectors[is_heldout]
+    n_latents = config.scale * train.shape[1]
+    if len(train) < n_latents:
+        reporter.note(
+            f"warning: only {len(train)} training vectors for {n_latents} latents, which will "
+            "memorise them; lower --scale"
+        )
+    folder = run_folder(stage.root, stage.run_id)
+    sae, history = fit(train, heldout, config, folder, identity, reporter)
+    sae.save(folder / FOLDER)
+    final = {"train": measure(sae, train), "heldout": measure(sae, heldout)}
+    ranking = {
+        "test": _through(stored, sae, None),
+        "heldout": _through(stored, sae, heldout_users),
+    }
+    stage.publish(metrics=_metrics(history, final, ranking), ends_run=True)
+    reporter.note(
+        f"{stage.run_id}: FVU {final['train']['FVU']:.3f}, "
+        f"held-out {final['heldout']['FVU']:.3f}, dead {final['train']['dead']:.1%}, "
+        f"NDCG@10 kept {ranking['test']['NDCG@10 kept']:.1%}"
+    )
+
+
+def _through(stored: Stored, sae: SAE, users: Tensor | None) -> dict[str, float]:
+    """Test metrics with vectors rebuilt by the SAE, and the share of NDCG@10 that is kept."""
+    plain, rebuilt = (stored.evaluate("test", r, users) for r in (None, sae))
+    if not plain:
+        return {}
+    whole = plain["NDCG@10"]
+    return {**rebuilt, "NDCG@10 kept": rebuilt["NDCG@10"] / whole if whole else float("nan")}
+
+
+def _metrics(
+    history: list[dict[str, float]],
+    final: Mapping[str, dict[str, float]],
+    ranking: dict[str, dict[str, float]],
+) -> pl.DataFrame:
+    """Rows for the warehouse. Whether a latent is dead is asked of the training vectors alone."""
+    prefix = "heldout "
+    train, heldout = [], []
+    for row in history:
+        train.append({k: v for k, v in row.items() if not k.startswith(prefix)})
+        own = {k.removeprefix(prefix): v for k, v in row.items() if k.startswith(prefix)}
+        heldout.append({"epoch": row["epoch"], **own})
+    shown = {k: v for k, v in final["heldout"].items() if k != "dead"}
+    return pl.concat(
+        [
+            metric_rows(train, "train"),
+            metric_rows(heldout, "heldout"),
+            final_metrics(final["train"], "train"),
+            final_metrics({**shown, **ranking["heldout"]}, "heldout"),
+            final_metrics(ranking["test"], "test"),
+        ]
+    )

@@ -1,0 +1,101 @@
+"""What a finished recommender left behind, read back: vectors, cases and sequences."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+import torch
+from torch import Tensor
+
+from recsae.errors import DataError
+from recsae.recommenders.base import Sequences
+from recsae.recommenders.cases import ITEMS, VECTORS, load_array
+from recsae.recommenders.ranking import held_out_cases, ranking_metrics, target_ranks
+from recsae.warehouse import Run, Warehouse, run_folder
+
+Rebuild = Callable[[Tensor], Tensor]
+"""Maps vectors (n, d) to vectors (n, d)."""
+
+
+@dataclass(frozen=True)
+class Stored:
+    """A recommender as the stages after it see it."""
+
+    vectors: Tensor
+    """(n_cases, d)"""
+    items: Tensor
+    """(n_items, d), row r = item r + 1."""
+    users: Tensor
+    """(n_cases,) user of every case, row = case id."""
+    positions: Tensor
+    """(n_cases,) items that the case has seen."""
+    sequences: Sequences
+
+    def evaluate(
+        self, split: str, rebuild: Rebuild | None = None, users: Tensor | None = None
+    ) -> dict[str, float]:
+        """HR@k and NDCG@k of the ``dev`` or ``test`` items by full ranking.
+
+        ``rebuild`` is applied to the vectors first; ``users`` restricts to some user ids. Empty
+        when there is nobody to rank for.
+        """
+        ids, positions = held_out_cases(self.sequences, split)
+        if users is not None:
+            wanted = torch.isin(ids, users)
+            ids, positions = ids[wanted], positions[wanted]
+        if not len(ids):
+            return {}
+        vectors = self.vectors[self._case_of(ids, positions)]
+        if rebuild is not None:
+            vectors = rebuild(vectors)
+        return ranking_metrics(target_ranks(vectors, self.items, self.sequences, ids, positions))
+
+    def _case_of(self, users: Tensor, positions: Tensor) -> Tensor:
+        """Case of each (user, position); a user with a single case has that one at any position."""
+        n_cases = torch.bincount(self.users, minlength=self.sequences.n_users + 1)
+        first = torch.cumsum(n_cases, 0) - n_cases
+        offset = (positions - self.positions[first[users]]).clamp(min=0)
+        return first[users] + torch.minimum(offset, n_cases[users] - 1)
+
+
+def train_hint(run: Run) -> str:
+    """The command that makes a recommender run."""
+    return f"recsae train {run.model} {run.dataset}"
+
+
+def load_stored(root: Path, run: Run) -> Stored:
+    """Read a recommender run; DataError naming a file that is missing or damaged."""
+    hint = f"{train_hint(run)} --force"
+    folder = run_folder(root, run.run_id)
+    vectors, items = (np.array(load_array(folder / name, hint)) for name in (VECTORS, ITEMS))
+    with Warehouse.open(root, read_only=True) as warehouse:
+        cases = warehouse.sql(
+            "select user_id, position from raw.cases where run_id = $run_id order by case_id",
+            {"run_id": run.run_id},
+        )
+        sizes = warehouse.sql(
+            "select n_users, n_items from raw.datasets where dataset = $d", {"d": run.dataset}
+        ).row(0)
+        interactions = warehouse.sql(
+            "select user_id, position, item_id, split from raw.interactions where dataset = $d",
+            {"d": run.dataset},
+        )
+    if len(cases) != len(vectors):
+        raise DataError(
+            f"run {run.run_id!r} has {len(vectors)} vectors, but {len(cases)} cases", hint
+        )
+    users, positions = (
+        torch.from_numpy(cases[name].cast(pl.Int64).to_numpy().copy())
+        for name in ("user_id", "position")
+    )
+    return Stored(
+        torch.from_numpy(vectors),
+        torch.from_numpy(items),
+        users,
+        positions,
+        Sequences.from_frame(interactions, *sizes),
+    )
