@@ -196,7 +196,7 @@ def described(record: dict[str, Any]) -> list[str]:
         ["about", record["about"]],
         ["licence", record["licence"]],
         ["options", ", ".join(f"{key} {value}" for key, value in record["options"].items())],
-        *(["source", f"{one['file']} (by {one['route']})"] for one in record["sources"]),
+        *(["source", f"{one['file']}, route {one['route']}"] for one in record["sources"]),
         ["fingerprint", record["fingerprint"]],
         ["sparsity", f"{record['sparsity']:.2%}"],
         ["tag rule", record["tag_rule"]],

@@ -105,7 +105,9 @@ def prepare(
                 _prepare(name, found, chosen, source, place, report)
     except OSError as error:
         reason = error.strerror or str(error)
-        raise DataError(f"cannot prepare {stored} in {data_dir}: {reason}", "see --data") from None
+        raise DataError(
+            f"cannot prepare {stored} in {data_dir}: {reason}", "choose another folder with --data"
+        ) from None
     return place
 
 

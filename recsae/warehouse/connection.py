@@ -15,6 +15,8 @@ from recsae.errors import DataError, RecsaeError, UsageError
 
 DEFAULT_MEMORY = "1GB"
 _HOLDER = re.compile(r"lock is held in (.+?) \(PID (\d+)\)")
+_DAMAGE = ("not a valid duckdb", "serialization", "corrupt", "could not read enough bytes")
+_FULL = ("No space left", "Disk quota exceeded", "File too large")
 _PAUSE = 0.05
 """Seconds between tries; other stages hold the file only for moments."""
 
@@ -69,14 +71,14 @@ def _is_lock(error: Exception) -> bool:
 
 def open_error(error: Exception, root: Path, *, read_only: bool) -> RecsaeError:
     """What a failure to open the database means to the user."""
-    text = first_line(error)
+    text = getattr(error, "strerror", None) or first_line(error)
     if _is_lock(error):
         return _locked(str(error), root, read_only=read_only)
     if "different configuration" in text:
         return DataError(f"the warehouse {root} is already open in this process")
     if "memory" in text.lower() and "IO Error" not in text:
         return UsageError(f"RECSAE_MEMORY: {text}", "use a size such as 1GB")
-    if "not a valid DuckDB" in text or "Serialization" in text or "corrupt" in text.lower():
+    if any(mark in text.lower() for mark in _DAMAGE):
         return DataError(
             f"the warehouse database {root / 'recsae.duckdb'} is damaged: {text}",
             "move it away and run the stages again; runs/ and the Parquet folders are kept",
@@ -97,7 +99,7 @@ def storage_error(error: Exception, root: Path) -> DataError | None:
     """DataError in one line when the disk is full or refuses to be written; else None."""
     text = str(error)
     code = getattr(error, "errno", None)
-    if code == errno.ENOSPC or "No space left" in text or "disk full" in text.lower():
+    if code in (errno.ENOSPC, errno.EDQUOT) or any(mark in text for mark in _FULL):
         return DataError(f"no space left on the disk of {root}", "free some space and repeat")
     denied = (errno.EACCES, errno.EPERM, errno.EROFS)
     if code in denied or "Permission denied" in text or "Read-only file system" in text:

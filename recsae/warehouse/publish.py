@@ -39,12 +39,10 @@ def refresh_views(session: Session) -> None:
 def _refresh(session: Session, kind: str) -> None:
     query = load(f"raw.{kind}")
     folders = published_folders(session, kind)
-    try:
-        session.execute(statements.parquet_view(query, folders))
-    except (duckdb.Error, DataError):
+    if folders and _unreadable(session, statements.read_parquet(folders)):
         # A damaged folder must not keep the others from being read.
-        usable = [folder for folder in folders if _problem(session, folder) is None]
-        session.execute(statements.parquet_view(query, usable))
+        folders = [folder for folder in folders if _problem(session, folder) is None]
+    session.execute(statements.parquet_view(query, folders))
     for statement in statements.comments(query, "view"):
         session.execute(statement)
 
@@ -72,23 +70,35 @@ def check_folder(session: Session, kind: str, folder: Path) -> None:
         raise DataError(f"{kind}: no Parquet file was written into {folder}")
     if problem := _problem(session, folder):
         raise DataError(f"{kind}: {problem}")
-    source = f"read_parquet({statements.literal(statements.glob_escape(folder) + '/*.parquet')})"
-    described = session.sql(f"describe select * from {source}")
-    given = dict(zip(described["column_name"], described["column_type"], strict=True))
     stored = {c.name: c.type for c in load(f"raw.{kind}").yields if c.name != "run_id"}
-    compare_columns(f"raw.{kind}", given, stored)
-    if wrong := [c for c in stored if given[c] != stored[c]]:
-        raise DataError(f"raw.{kind}.{wrong[0]} is {stored[wrong[0]]}, not {given[wrong[0]]}")
+    for path in sorted(folder.glob("*.parquet")):
+        described = session.probe(f"describe select * from {_one_file(path)}")
+        given = dict(zip(described["column_name"], described["column_type"], strict=True))
+        compare_columns(f"raw.{kind}", given, stored)
+        if wrong := [c for c in stored if given[c] != stored[c]]:
+            raise DataError(f"raw.{kind}.{wrong[0]} is {stored[wrong[0]]}, not {given[wrong[0]]}")
 
 
 def _problem(session: Session, folder: Path) -> str | None:
     """What keeps the files of a folder from being opened, if anything."""
     for path in sorted(folder.glob("*.parquet")):
-        file = statements.literal(statements.glob_escape(path))
-        try:
-            session.sql(f"select 1 from read_parquet({file}) limit 0")
-        except (duckdb.Error, DataError) as error:
-            return first_line(error)
+        if problem := _unreadable(session, _one_file(path)):
+            return problem
+    return None
+
+
+def _one_file(path: Path) -> str:
+    # not by hive partition: a temporary folder is named otherwise
+    file = statements.literal(statements.glob_escape(path))
+    return f"read_parquet({file}, hive_partitioning = false)"
+
+
+def _unreadable(session: Session, source: str) -> str | None:
+    """What DuckDB says against a source; asked beside the transaction, which it would end."""
+    try:
+        session.probe(f"select 1 from {source} limit 0")
+    except duckdb.Error as error:
+        return first_line(error)
     return None
 
 

@@ -12,7 +12,7 @@ from typing import Any, Literal
 import polars as pl
 
 import recsae
-from recsae.errors import DataError, MissingStageError, UsageError
+from recsae.errors import DataError, MissingStageError, RecsaeError, UsageError
 from recsae.warehouse import publish
 from recsae.warehouse.files import parquet_folder, replace_folder, safe_name
 from recsae.warehouse.session import Session
@@ -165,7 +165,7 @@ class Runs(Session):
         """The run with exactly this id; UsageError when there is none."""
         if found := self._run(run_id):
             return found
-        return self.find_run(run_id)
+        raise self._unknown(run_id)
 
     def _run(self, run_id: str) -> Run | None:
         frame = self.sql("select * from raw.runs where run_id = $run_id", {"run_id": run_id})
@@ -181,7 +181,7 @@ class Runs(Session):
             return self._latest(kind)
         if exact := self._run(ref):
             return self._of_kind(exact, kind)
-        all_runs = self.sql("select run_id, kind from raw.runs order by run_id")
+        all_runs = self._ids()
         matches = all_runs.filter(pl.col("run_id").str.starts_with(ref)) if ref else all_runs[:0]
         wanted = matches if kind is None else matches.filter(pl.col("kind") == kind)
         ids = (wanted if len(wanted) else matches)["run_id"].to_list()
@@ -189,10 +189,16 @@ class Runs(Session):
             return self._of_kind(self.run(ids[0]), kind)
         if ids:
             raise UsageError(f"{ref!r} is the start of several runs", f"say which: {_list(ids)}")
-        if all_runs.is_empty():
-            raise MissingStageError("the warehouse has no runs yet", "recsae run ml-100k")
-        available = all_runs["run_id"].to_list()
-        raise UsageError(f"no run is called {ref!r}", f"there is {_list(available)}")
+        raise self._unknown(ref)
+
+    def _ids(self) -> pl.DataFrame:
+        return self.sql("select run_id, kind from raw.runs order by run_id")
+
+    def _unknown(self, ref: str) -> RecsaeError:
+        available = self._ids()["run_id"].to_list()
+        if not available:
+            return MissingStageError("the warehouse has no runs yet", "recsae run ml-100k")
+        return UsageError(f"no run is called {ref!r}", f"there is {_list(available)}")
 
     def _latest(self, kind: RunKind | None, parent: str | None = None) -> Run:
         frame = self.sql(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -20,8 +20,8 @@ Trace = Callable[[str, Mapping[str, object]], None]
 """Called with the text and the bound values of every statement before it runs."""
 
 REBUILD = {
-    "cases": "recsae train --force",
-    "recommendations": "recsae train --force",
+    "cases": "recsae train {model} {dataset} --force",
+    "recommendations": "recsae train {model} {dataset} --force",
     "activations": "recsae sae encode {run_id} --force",
 }
 """Command that writes the Parquet files of a kind again."""
@@ -71,6 +71,14 @@ class Session:
             frame: pl.DataFrame = _readable(relation).pl()
             return frame
 
+    def probe(self, text: str, params: Mapping[str, object] | None = None) -> pl.DataFrame:
+        """Run a query beside the transaction, which goes on if it fails; sees what is committed."""
+        if self._trace:
+            self._trace(text, params or {})
+        with self._connection.cursor() as beside:
+            frame: pl.DataFrame = beside.sql(text, params=dict(params or {})).pl()
+            return frame
+
     def execute(self, text: str, params: Mapping[str, object] | None = None) -> None:
         """Run a statement without a result."""
         with self._explained(text, params):
@@ -94,9 +102,18 @@ class Session:
             return None
         kind, folder, _ = match[1].split("/", 2)
         run_id = folder.removeprefix("run_id=")
-        return DataError(
-            f"{self.root / match[1]} is missing or damaged", REBUILD[kind].format(run_id=run_id)
-        )
+        hint = REBUILD[kind].format(run_id=run_id, **self._made_by(run_id))
+        return DataError(f"{self.root / match[1]} is missing or damaged", hint)
+
+    def _made_by(self, run_id: str) -> dict[str, str]:
+        """Model and data set of a run, to be used in a command; their names when unknown."""
+        with suppress(duckdb.Error):
+            found = self.probe(
+                "select model, dataset from raw.runs where run_id = $run_id", {"run_id": run_id}
+            )
+            for row in found.to_dicts():
+                return row
+        return {"model": "MODEL", "dataset": "DATASET"}
 
     @contextmanager
     def transaction(self) -> Iterator[None]:
@@ -146,7 +163,8 @@ class Session:
             compare_columns(table, self.columns("inserted"), self.columns(table))
             self.execute(f"insert into {statements.name(table)} by name select * from inserted")
         finally:
-            self._connection.unregister("inserted")
+            with suppress(duckdb.Error):  # refused after a failure, which is what must be told
+                self._connection.unregister("inserted")
         return len(frame)
 
     def check(self, relation: str, key: str | None = None) -> None:

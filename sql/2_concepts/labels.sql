@@ -8,7 +8,7 @@
 --   run_id      VARCHAR   the SAE run
 --   latent_id   INTEGER   0-based
 --   leading_tag VARCHAR   the first tag of the label, kind:value
---   label       VARCHAR   the tags without their kinds, strongest first
+--   label       VARCHAR   the tags, strongest first, without kinds that their values make plain
 --   tags        VARCHAR[] the same tags with their kinds
 --   n_shared    BIGINT    tags of the label that both item halves chose on their own
 -- source: docs/decisions.md; only tags that carry the confidence are shown beside it
@@ -38,7 +38,10 @@ select
     $run_id as run_id,
     latent_id,
     arg_min(tag, place) as leading_tag,
-    string_agg(regexp_replace(tag, '^[^:]*:', ''), ', ' order by place) as label,
+    string_agg(
+        regexp_replace(tag, '^(category|decade|genre|user_tag|word|year):', ''),
+        ', ' order by place
+    ) as label,
     list(tag order by place) as tags,
     count(*) filter (where n_sides = 2) as n_shared
 from ranked

@@ -1,4 +1,4 @@
--- intervals: standard error of the balanced accuracy, with the cases of a user taken as one draw.
+-- intervals: how low the balanced accuracy may be, with the cases of a user taken as one draw.
 -- grain:  run_id, latent_id
 -- reads:  confidence.verification, confidence.trial_scores, confidence.trials,
 --         confidence.pool_actives, staging.case_pool
@@ -9,8 +9,11 @@
 --   run_id         VARCHAR the SAE run
 --   latent_id      INTEGER 0-based
 --   standard_error DOUBLE  of the balanced accuracy, 0-1
--- source: cluster-robust variance of a ratio (Cochran 1977, section 3.12): neighbouring cases of
---         one user are nearly the same case, and a binomial interval would be too narrow
+--   confidence_low DOUBLE  its lower 95% bound (one-sided), 0-1
+-- source: cluster-robust variance of a ratio (Cochran 1977, section 3.12) turned into an effective
+--         number of cases (Korn and Graubard 1998) for the interval of Agresti and Coull 1998 with
+--         z = 1.645: neighbouring cases of one user are nearly the same case, and without the last
+--         step a latent that is right on all of twenty cases would have no error at all
 with rates as (
     select *
     from confidence.verification
@@ -62,6 +65,7 @@ recall_terms as (
     -- millionths squared as whole numbers, so that the order of adding does not matter
     select
         trial_users.latent_id,
+        count(*) as n_users,
         sum(
             round(
                 power(
@@ -93,6 +97,7 @@ inactive_users as (
 specificity_terms as (
     select
         inactive_users.latent_id,
+        count(*) as n_users,
         sum(
             round(
                 power(
@@ -105,16 +110,62 @@ specificity_terms as (
     from inactive_users
     left join hits
         on inactive_users.latent_id = hits.latent_id and inactive_users.user_id = hits.user_id
+    where inactive_users.n_inactive > 0
     group by inactive_users.latent_id
+),
+
+variances as (
+    select
+        rates.latent_id,
+        'recall' as rate_name,
+        rates.recall as rate,
+        rates.n_trials as n_cases,
+        recall_terms.n_users,
+        recall_terms.squares / power(rates.n_trials, 2) as variance
+    from rates
+    inner join recall_terms on rates.latent_id = recall_terms.latent_id
+    union all
+    select
+        rates.latent_id,
+        'specificity' as rate_name,
+        rates.specificity as rate,
+        rates.n_inactive as n_cases,
+        specificity_terms.n_users,
+        specificity_terms.squares / power(rates.n_inactive, 2) as variance
+    from rates
+    inner join specificity_terms on rates.latent_id = specificity_terms.latent_id
+),
+
+effective as (
+    -- a rate of 0 or 1 has no variance of its own: its users count as its cases
+    select
+        *,
+        if(variance > 0, least(rate * (1 - rate) / variance, n_cases), n_users) as n_effective
+    from variances
+),
+
+adjusted as (
+    select
+        latent_id,
+        rate_name,
+        n_effective + 2.706 as n_adjusted,
+        (rate * n_effective + 1.353) / (n_effective + 2.706) as rate_adjusted
+    from effective
+),
+
+bounds as (
+    select
+        latent_id,
+        sum(rate_adjusted order by rate_name) / 2 as centre,
+        sqrt(sum(rate_adjusted * (1 - rate_adjusted) / n_adjusted order by rate_name)) / 2
+            as standard_error
+    from adjusted
+    group by latent_id
 )
 
 select
     $run_id as run_id,
-    rates.latent_id,
-    sqrt(
-        recall_terms.squares / power(rates.n_trials, 2)
-        + specificity_terms.squares / power(rates.n_inactive, 2)
-    ) / 2 as standard_error
-from rates
-inner join recall_terms on rates.latent_id = recall_terms.latent_id
-inner join specificity_terms on rates.latent_id = specificity_terms.latent_id
+    latent_id,
+    standard_error,
+    greatest(centre - 1.645 * standard_error, 0) as confidence_low
+from bounds

@@ -94,7 +94,7 @@ joined as (
         verification.balanced_accuracy,
         profiles.balanced_accuracy as profile_confidence,
         aucs.auc,
-        intervals.standard_error,
+        intervals.confidence_low,
         q_values.null_mean,
         q_values.p_value,
         q_values.q_value,
@@ -143,9 +143,7 @@ select
         else 'not shown'
     end as status,
     balanced_accuracy as confidence,
-    if(
-        standard_error is null, null, greatest(balanced_accuracy - 1.645 * standard_error, 0)
-    ) as confidence_low,
+    confidence_low,
     auc,
     recall,
     specificity,

@@ -1,4 +1,4 @@
--- best_concepts: interpretable latents, best first, with the numbers that back their labels.
+-- best_concepts: interpretable latents, the surest first, with the numbers that back their labels.
 -- grain:  latent_id
 -- reads:  raw.runs, raw.items, concepts.labels, concepts.example_items, confidence.scores
 -- params:
@@ -59,10 +59,10 @@ select
     scores.n_users,
     row_number() over (
         partition by labels.leading_tag
-        order by scores.confidence desc, scores.latent_id
+        order by scores.confidence_low desc, scores.latent_id
     ) as place,
     count(*) over (partition by labels.leading_tag) as n_same
 from scores
 inner join labels on scores.latent_id = labels.latent_id
 left join examples on scores.latent_id = examples.latent_id
-order by scores.confidence desc, scores.latent_id
+order by scores.confidence_low desc, scores.latent_id

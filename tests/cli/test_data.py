@@ -1,0 +1,113 @@
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+
+import pytest
+from typer.testing import CliRunner
+
+from recsae.cli import data, invoke
+
+SMALL = ["--users", "40", "--items", "80", "--concepts", "4", "--noise-tags", "3"]
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("cli") / "data"
+    arguments = ["prepare", "planted", "--data", str(folder), *SMALL, "--name", "tiny"]
+    result = CliRunner().invoke(data.app, arguments)
+    assert result.exit_code == 0
+    assert result.stdout == ""
+    assert "prepared tiny: 40 users" in result.stderr
+    return folder
+
+
+def run(capsys, *words):
+    code = invoke(["data", *map(str, words)])
+    out, err = capsys.readouterr()
+    return code, out, err
+
+
+def test_prepare_twice(folder, capsys):
+    words = ("prepare", "planted", "--data", folder, *SMALL, "--name", "tiny")
+    code, out, err = run(capsys, *words)
+    assert (code, out) == (0, "")
+    assert err == "tiny is prepared already; --force prepares it again\n"
+    code, _, err = run(capsys, *words, "--force", "--seed", 3)
+    assert code == 0
+    assert "prepared tiny" in err
+    assert run(capsys, *words, "--force")[0] == 0
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "error", "hint"),
+    [
+        (("prepare", "planned"), 2, "there is no data set 'planned'", "did you mean planted?"),
+        (("prepare", "planted", "--users", "0"), 2, "--users is 0", "change --users"),
+        (("prepare", "planted", "--core", "5.5"), 2, "--core", "recsae data prepare --help"),
+        (("prepare", "ml-100k", "--source", "gone"), 2, "--source gone", "change --source"),
+        (("prepare", "ml-100k"), 1, "RECSAE_OFFLINE is set", "--source ml-100k.zip"),
+        (("describe", "ml-100k"), 3, "'ml-100k' is not prepared", "recsae data prepare ml-100k"),
+        (("describe", "../x"), 2, "data set '../x'", "use letters"),
+    ],
+)
+def test_errors(words, code, error, hint, tmp_path, capsys, monkeypatch):
+    monkeypatch.setenv("RECSAE_OFFLINE", "1")
+    monkeypatch.setenv("RECSAE_DATA", str(tmp_path))
+    got, out, err = run(capsys, *words)
+    lines = err.splitlines()
+    assert (got, out) == (code, "")
+    assert lines[-2].startswith("recsae: error: ")
+    assert error in lines[-2]
+    assert lines[-1].startswith("hint: ")
+    assert hint in lines[-1]
+
+
+def test_list(folder, capsys):
+    code, out, _ = run(capsys, "list", "--data", folder)
+    assert code == 0
+    assert [line.split()[0] for line in out.splitlines()[2:]] == ["ml-100k", "planted", "tiny"]
+    _, out, _ = run(capsys, "list", "--data", folder, "--json")
+    records = json.loads(out)
+    assert [row["state"] for row in records] == ["not prepared", "not prepared", "prepared"]
+    assert records[2]["users"] == 40
+    assert records[0]["users"] is None
+
+
+def test_list_shows_damage(folder, tmp_path, capsys):
+    (tmp_path / "ml-100k").mkdir()
+    (tmp_path / "ml-100k" / "dataset.json").write_text("{")
+    code, out, err = run(capsys, "list", "--data", tmp_path)
+    assert code == 0
+    assert "damaged" in out
+    assert "dataset.json" in err
+
+
+def test_describe(folder, capsys):
+    code, out, _ = run(capsys, "describe", "tiny", "--data", folder)
+    assert code == 0
+    for text in ("sparsity", "licence", "fingerprint", "dev", "concept", "noise:0", "below core"):
+        assert text in out
+    _, out, _ = run(capsys, "describe", "tiny", "--data", folder, "--json")
+    record = json.loads(out)
+    counts = record["counts"]
+    assert counts["dev"] == counts["test"] == counts["users"] == 40
+    assert record["sparsity"] == pytest.approx(1 - counts["interactions"] / (40 * counts["items"]))
+    assert [row["kind"] for row in record["tag_kinds"]] == ["concept", "noise"]
+    frequencies = [row["items"] for row in record["top_tags"]]
+    assert frequencies == sorted(frequencies, reverse=True)
+
+
+@pytest.mark.parametrize("command", ["prepare", "list", "describe"])
+def test_help_has_an_example(command, capsys):
+    code, out, _ = run(capsys, command, "--help")
+    assert code == 0
+    assert f"recsae data {command}" in out
+    assert "Example:" in out
+
+
+def test_help_loads_nothing_heavy():
+    heavy = ("polars", "duckdb", "numpy", "torch", "pyarrow")
+    code = f"import recsae.cli.data, sys; sys.exit(any(m in sys.modules for m in {heavy}))"
+    assert subprocess.run([sys.executable, "-c", code]).returncode == 0

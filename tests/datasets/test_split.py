@@ -1,0 +1,110 @@
+from __future__ import annotations
+
+import polars as pl
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from recsae.datasets.canonical import SCHEMAS, fingerprint
+from recsae.datasets.split import Raw, build, dense_ids, k_core, latest, leave_one_out
+from recsae.errors import DataError
+
+SCHEMA = {"source_user_id": pl.Int64, "source_item_id": pl.Int64, "time": pl.Int64}
+rows = st.sets(st.tuples(st.integers(1, 12), st.integers(1, 12)), max_size=144)
+times = st.randoms(use_true_random=False)
+
+
+def frame(pairs: set[tuple[int, int]], rng: object) -> pl.DataFrame:
+    ordered = sorted(pairs)
+    rng.shuffle(ordered)
+    return pl.DataFrame([(*p, rng.randrange(9)) for p in ordered], schema=SCHEMA, orient="row")
+
+
+def raw_of(interactions: pl.DataFrame) -> Raw:
+    ids = pl.DataFrame({"source_item_id": range(1, 13)}, schema={"source_item_id": pl.Int64})
+    tag = pl.when(pl.col("source_item_id") > 8).then(pl.lit("a:rare")).otherwise(pl.lit("a:common"))
+    return Raw(
+        interactions,
+        ids.with_columns(title=pl.lit("film")),
+        ids.select("source_item_id", pl.lit("a").alias("kind"), tag.alias("tag")),
+        {},
+    )
+
+
+@given(rows, times, st.integers(3, 5))
+def test_k_core_keeps_the_largest_part_with_k_everywhere(pairs, rng, k):
+    given_frame = frame(pairs, rng)
+    kept = k_core(given_frame, k)
+    left = set(pairs)
+    while True:  # plain version of the definition
+        users = [u for u, _ in left]
+        items = [i for _, i in left]
+        rest = {(u, i) for u, i in left if users.count(u) >= k and items.count(i) >= k}
+        if rest == left:
+            break
+        left = rest
+    assert set(kept.select("source_user_id", "source_item_id").rows()) == left
+    assert k_core(kept, k).equals(kept)
+
+
+@given(rows, times)
+def test_leave_one_out_orders_and_holds_out_one_each(pairs, rng):
+    split = leave_one_out(k_core(frame(pairs, rng), 3))
+    for (_,), own in split.group_by("source_user_id"):
+        own = own.sort("position")
+        assert own["position"].to_list() == list(range(1, own.height + 1))
+        assert own["split"].to_list() == ["train"] * (own.height - 2) + ["dev", "test"]
+        order = own.select("time", "source_item_id").rows()
+        assert order == sorted(order)
+
+
+@given(rows, times)
+def test_tables_do_not_depend_on_the_order_of_rows(pairs, rng):
+    interactions = frame(pairs, rng)
+    if k_core(interactions, 3).is_empty():
+        with pytest.raises(DataError, match="no interaction is left"):
+            build(raw_of(interactions), 3)
+        return
+    tables, dropped = build(raw_of(interactions), 3)
+    again, _ = build(raw_of(interactions.sample(fraction=1, shuffle=True, seed=1)), 3)
+    assert fingerprint(tables) == fingerprint(again)
+    assert {name: t.schema for name, t in tables.items()} == SCHEMAS
+    assert tables["interactions"].height + dropped["below_core"] == len(pairs)
+    assert tables["users"]["user_id"].to_list() == list(range(1, tables["users"].height + 1))
+    assert tables["items"]["item_id"].to_list() == list(range(1, tables["items"].height + 1))
+    counts = tables["interactions"].filter(split="train").group_by("item_id").len()
+    popular = dict(counts.rows())
+    assert all(p == popular.get(i, 0) for i, _, _, p in tables["items"].rows())
+
+
+def test_rare_tags_are_dropped_and_counted():
+    everyone = frame({(u, i) for u in range(1, 8) for i in range(1, 13)}, __import__("random"))
+    tables, dropped = build(raw_of(everyone), 5)
+    assert tables["item_tags"]["tag"].unique().to_list() == ["a:common"]
+    assert dropped == {"below_core": 0, "item_tags_rare": 4}
+
+
+def test_an_item_without_a_title_is_named():
+    everyone = frame({(u, i) for u in range(1, 8) for i in range(1, 13)}, __import__("random"))
+    raw = raw_of(everyone)
+    untitled = Raw(raw.interactions, raw.items.filter(pl.col("source_item_id") != 7), raw.tags, {})
+    with pytest.raises(DataError) as caught:
+        build(untitled, 5)
+    assert "item 7" in caught.value.message
+
+
+def test_latest_rating_wins():
+    ratings = pl.DataFrame(
+        {
+            "source_user_id": [1, 1, 1],
+            "source_item_id": [2, 2, 3],
+            "rating": [5.0, 1.0, 4.0],
+            "time": [10, 20, 5],
+        }
+    )
+    assert sorted(latest(ratings)["rating"].to_list()) == [1.0, 4.0]
+
+
+def test_ids_are_dense_in_numeric_order():
+    ids = dense_ids(pl.Series([30, 7, 7, 200]), "item_id")
+    assert ids.rows() == [(1, 7), (2, 30), (3, 200)]
