@@ -8,6 +8,7 @@ from __future__ import annotations
 import hashlib
 import json
 from dataclasses import asdict, dataclass, fields, replace
+from math import inf
 from typing import Any, Literal, Self
 
 from recsae.errors import UsageError
@@ -71,10 +72,10 @@ class TrainConfig(StageConfig):
         for name in ("emb_size", "num_layers", "num_heads", "history_max", "batch_size", "epochs"):
             require(getattr(self, name) >= 1, option(name), getattr(self, name), "at least 1")
         require(self.early_stop >= 1, "--early-stop", self.early_stop, "at least 1")
-        require(self.lr > 0, "--lr", self.lr, "positive")
-        require(self.l2 >= 0, "--l2", self.l2, "zero or positive")
+        require(0 < self.lr < inf, "--lr", self.lr, "positive and finite")
+        require(0 <= self.l2 < inf, "--l2", self.l2, "zero or positive, and finite")
         require(0 <= self.dropout < 1, "--dropout", self.dropout, "from 0 to below 1")
-        require(self.seed >= 0, "--seed", self.seed, "zero or positive")
+        require(0 <= self.seed < 2**63, "--seed", self.seed, "zero or positive, below 2**63")
         require(
             self.position_from in ("start", "recent"),
             "--position-from",
@@ -117,10 +118,11 @@ class SAEConfig(StageConfig):
     def __post_init__(self) -> None:
         for name in ("k", "scale", "batch_size", "epochs"):
             require(getattr(self, name) >= 1, option(name), getattr(self, name), "at least 1")
-        require(self.lr > 0, "--lr", self.lr, "positive")
-        require(self.aux_weight >= 0, "--aux-weight", self.aux_weight, "zero or positive")
-        require(self.dead_after > 0, "--dead-after", self.dead_after, "positive")
-        require(self.seed >= 0, "--seed", self.seed, "zero or positive")
+        require(0 < self.lr < inf, "--lr", self.lr, "positive and finite")
+        weight, dead_after = self.aux_weight, self.dead_after
+        require(0 <= weight < inf, "--aux-weight", weight, "zero or positive, and finite")
+        require(0 < dead_after < inf, "--dead-after", dead_after, "positive and finite")
+        require(0 <= self.seed < 2**63, "--seed", self.seed, "zero or positive, below 2**63")
         for name in ("warm_up", "decay"):
             value = getattr(self, name)
             require(0 <= value <= 1, option(name), value, "from 0 to 1")

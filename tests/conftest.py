@@ -14,6 +14,7 @@ import polars as pl
 import pytest
 
 from recsae.warehouse import Warehouse, temp_folder
+from recsae.warehouse.publish import refresh_views
 
 ENVIRONMENT = (
     "RECSAE_WAREHOUSE",
@@ -66,8 +67,12 @@ def empty_warehouse(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 def root(empty_warehouse: Path, tmp_path: Path) -> Path:
     """Folder of an empty warehouse of the test's own."""
-    folder = tmp_path / "warehouse"
-    shutil.copytree(empty_warehouse, folder)
+    return copied(empty_warehouse, tmp_path / "warehouse")
+
+
+def copied(source: Path, folder: Path) -> Path:
+    """A copy that takes itself for the original, so that it opens without a new catalog."""
+    shutil.copytree(source, folder)
     with duckdb.connect(str(folder / "recsae.duckdb")) as connection:
         connection.execute(
             "update raw.meta set value = $root where key = 'root'", {"root": str(folder.resolve())}
@@ -137,13 +142,25 @@ def make() -> Maker:
     return Maker()
 
 
-@pytest.fixture
-def filled(root: Path, make: Maker) -> Path:
-    """A warehouse with the recommenders rec-1 and rec-2 and the autoencoder sae-1 of rec-1."""
+@pytest.fixture(scope="session")
+def filled_warehouse(
+    empty_warehouse: Path, make: Maker, tmp_path_factory: pytest.TempPathFactory
+) -> Path:
+    """The recommenders rec-1 (3 cases) and rec-2 (4), and sae-1 of rec-1; not to be changed."""
+    root = copied(empty_warehouse, tmp_path_factory.mktemp("filled") / "warehouse")
     with Warehouse.open(root) as warehouse:
         make.recommender(warehouse, "rec-1", 3)
         make.recommender(warehouse, "rec-2", 4)
         make.sae(warehouse)
+    return root
+
+
+@pytest.fixture
+def filled(filled_warehouse: Path, tmp_path: Path) -> Path:
+    """A copy of that warehouse for a test of its own."""
+    root = copied(filled_warehouse, tmp_path / "warehouse")
+    with Warehouse.open(root) as warehouse, warehouse.transaction():
+        refresh_views(warehouse)
     return root
 
 

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import errno
 import io
 import json
 import os
 import sys
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+from recsae.errors import DataError
 
 if TYPE_CHECKING:
     import polars as pl
@@ -64,9 +68,13 @@ def cell(value: object) -> str:
     """A value in a table: six significant digits, NULL spelled out, control characters shown."""
     if value is None:
         return NULL
+    if isinstance(value, bool):
+        return str(value).lower()
     if isinstance(value, float):
         return f"{value:.6g}"
-    if isinstance(value, list | dict | bytes):
+    if isinstance(value, bytes):
+        return value.hex()
+    if isinstance(value, list | dict):
         return json.dumps(plain(value), ensure_ascii=False)
     return "".join(c if c.isprintable() else repr(c)[1:-1] for c in str(value))
 
@@ -132,6 +140,18 @@ def write_frame(frame: pl.DataFrame, form: Format, output: Path | None) -> None:
         if output is None:
             sys.stdout.buffer.write(data)
             return
+    write_whole(output, data)
+
+
+def write_whole(output: Path, data: bytes) -> None:
+    """Write a file that appears only when it is complete; DataError when it cannot be written."""
     part = output.with_name(f".{output.name}.part")
-    part.write_bytes(data)
-    os.replace(part, output)
+    try:
+        if output.is_dir():
+            raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
+        part.write_bytes(data)
+        os.replace(part, output)
+    except OSError as error:
+        with suppress(OSError):
+            part.unlink(missing_ok=True)
+        raise DataError(f"cannot write {output}: {error.strerror}") from None

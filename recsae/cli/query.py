@@ -23,10 +23,13 @@ TABLE_ROWS = 200
 """Rows that a table shows unless --limit says otherwise; files and pipes get all."""
 
 _NAMED = re.compile(r"[a-z_]\w*\.[a-z_]\w*")
-_INTEGER = re.compile(r"[+-]?\d+")
-_NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?")
+_INTEGER = re.compile(r"[+-]?\d+", re.ASCII)
+_NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?", re.ASCII)
 _INTEGER_TYPES = ("TINYINT", "SMALLINT", "INTEGER", "BIGINT", "HUGEINT", "UBIGINT")
-_READS = ("SELECT", "EXPLAIN")
+_COMMENTS = r"(?:\s|--[^\n]*(?:\n|$)|/\*.*?\*/)*"
+_EXPLAIN = re.compile(
+    rf"{_COMMENTS}explain\b{_COMMENTS}(analyze\b|\([^)]*\))?", re.IGNORECASE | re.DOTALL
+)
 
 
 class QueryCommand(TyperCommand):
@@ -97,6 +100,7 @@ def query(
         raise UsageError("parquet is not for a terminal", "add --output FILE.parquet")
     given = dict(split_param(word) for word in param or [])
     names = [] if named else check_statement(text)
+    text = text if named else without_end(text)
     from recsae.warehouse import Warehouse
 
     with Warehouse.open(warehouse, read_only=True) as store:
@@ -170,9 +174,27 @@ def check_statement(text: str) -> list[str]:
     if len(statements) != 1:
         raise DataError(f"one statement can be run at a time, and here are {len(statements)}")
     kind = str(statements[0].type).rsplit(".", 1)[-1]
-    if kind not in _READS:
+    if kind == "MULTI":
+        raise DataError("a PIVOT has to name its values", "pivot t on x in ('a', 'b') using sum(y)")
+    if kind == "EXPLAIN" and (inner := _EXPLAIN.match(text)):
+        return check_statement(text[inner.end() :])  # explain analyze runs what it explains
+    if kind != "SELECT":
         raise DataError(f"query only reads, and this is a {kind} statement")
     return sorted(statements[0].named_parameters)
+
+
+def without_end(text: str) -> str:
+    """A statement without its semicolon and what comes after, so that a limit can be added."""
+    import duckdb
+
+    data = text.encode()
+    end = len(data)
+    for place, kind in reversed(duckdb.tokenize(text)):
+        if data[place : place + 1] == b";" and kind == duckdb.token_type.operator:
+            end = place
+        elif kind != duckdb.token_type.comment:
+            break
+    return data[:end].decode()
 
 
 def adhoc_params(names: list[str], given: dict[str, str]) -> dict[str, object]:

@@ -111,7 +111,7 @@ class Recommender(nn.Module, ABC):
 
     @abstractmethod
     def n_batches(self, sequences: Sequences) -> int:
-        """Number of batches of one epoch, for progress."""
+        """About how many batches one epoch has, for progress; exact where epochs are alike."""
 
     @abstractmethod
     def loss(self, batch: object) -> Tensor:

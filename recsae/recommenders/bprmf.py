@@ -66,17 +66,18 @@ def sample_negatives(
 ) -> Tensor:
     """For each (user, item) pair draw an item that the user has no pair with, uniformly, (n,).
 
-    All draws are made at once; those that hit one of the user's own items are drawn again. A user
-    who has every item keeps a random one after 50 rounds.
+    Draws are numbers of missing items: the r-th missing item is r plus the number of owned items
+    that have at most r missing ones before them. A user who has every item gets a random one.
     """
     width = n_items + 1
-    owned = torch.sort(users * width + items).values
-    draws = torch.randint(1, width, users.shape, generator=generator)
-    for _ in range(50):
-        keys = users * width + draws
-        found = torch.searchsorted(owned, keys).clamp(max=owned.numel() - 1)
-        clash = (owned[found] == keys).nonzero().squeeze(1)
-        if clash.numel() == 0:
-            break
-        draws[clash] = torch.randint(1, width, clash.shape, generator=generator)
-    return draws
+    owned = torch.unique(users * width + items - 1)
+    owner = owned // width
+    counts = torch.bincount(owner)
+    first = torch.cumsum(counts, 0) - counts
+    missing = n_items - counts
+    # every row sees its items in order, so its j-th has (item - j) missing ones before it
+    before = owned - (torch.arange(owned.numel()) - first[owner])
+    share = torch.rand(users.shape, generator=generator, dtype=torch.float64)
+    number = (share * torch.where(missing > 0, missing, n_items)[users]).long()
+    passed = torch.searchsorted(before, users * width + number, right=True) - first[users]
+    return number + torch.where(missing[users] > 0, passed, 0) + 1

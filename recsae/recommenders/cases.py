@@ -159,8 +159,8 @@ def _save_array(path: Path, array: npt.NDArray[np.float32]) -> None:
 def load_array(path: Path, hint: str) -> npt.NDArray[np.float32]:
     """A float32 matrix that ``write_cases`` wrote, memory-mapped; DataError when it is damaged."""
     try:
-        array = np.load(path, mmap_mode="r", allow_pickle=False)
-    except (OSError, ValueError, EOFError) as error:
+        array = np.lib.format.open_memmap(path, mode="r")
+    except Exception as error:  # numpy reads the header as Python text, which may fail in any way
         raise DataError(f"{path} is missing or damaged ({error})", hint) from None
     if array.ndim != 2 or array.dtype != np.float32:
         raise DataError(f"{path} is not a matrix of 32-bit floats", hint)

@@ -5,11 +5,14 @@ from __future__ import annotations
 import difflib
 from collections.abc import Callable
 
+import torch
+
 from recsae.config import TrainConfig
 from recsae.errors import UsageError
 from recsae.recommenders.base import Recommender
 from recsae.recommenders.bprmf import BPRMF
 from recsae.recommenders.sasrec import SASRec
+from recsae.recommenders.trainer import epoch_generator
 
 MODELS: dict[str, Callable[[TrainConfig, int, int], Recommender]] = {
     "BPRMF": BPRMF,
@@ -34,5 +37,7 @@ def model_name(text: str) -> str:
 
 
 def create(name: str, config: TrainConfig, n_users: int, n_items: int) -> Recommender:
-    """A model with fresh weights, for ids 1..n_users and 1..n_items."""
-    return MODELS[model_name(name)](config, n_users, n_items)
+    """A model with fresh weights drawn from the config's seed, for ids 1..n_users, 1..n_items."""
+    with torch.random.fork_rng(devices=[]):
+        epoch_generator(config.seed, 0)
+        return MODELS[model_name(name)](config, n_users, n_items)

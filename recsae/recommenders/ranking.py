@@ -37,12 +37,13 @@ def target_ranks(
     """Rank (1 = best) of the item that follows each case, (n,) int64.
 
     ``vectors`` (n, d) are the cases' vectors, ``positions`` (n,) the number of items seen by each.
+    A score that is not a number counts against the target, as a tie does.
     """
     ranks = torch.empty(users.numel(), dtype=torch.int64)
     targets = sequences.items[sequences.offsets[users - 1] + positions] - 1
     for rows, scores in masked_scores(vectors, item_vectors, sequences, users, positions):
         own = scores.gather(1, targets[rows, None])
-        ranks[rows] = (scores >= own).sum(1)
+        ranks[rows] = (~(scores < own)).sum(1)
     return ranks
 
 

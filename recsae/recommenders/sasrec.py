@@ -98,11 +98,16 @@ class SASRec(Recommender):
 
     def n_batches(self, sequences: Sequences) -> int:
         inputs = sequences.n_train - 1
-        return -(-int((inputs // self.history_max + 1).sum()) // self.batch_size)
+        inputs = inputs[inputs > 0]
+        # n inputs cut at a random place make 1 + (n - 1) / length windows on average
+        windows = float((1 + (inputs - 1) / self.history_max).sum())
+        return math.ceil(windows / self.batch_size)
 
     def batches(self, sequences: Sequences, generator: torch.Generator) -> Iterator[WindowBatch]:
         starts, ends = self._windows(sequences, generator)
         column = torch.arange(self.history_max)
+        if not starts.numel():
+            return
         for chunk in torch.randperm(starts.numel(), generator=generator).split(self.batch_size):
             index = starts[chunk, None] + column
             valid = index < ends[chunk, None]
@@ -117,7 +122,7 @@ class SASRec(Recommender):
         user is cut short by a random offset, so that an item meets every context length.
         """
         length = self.history_max
-        n_inputs = sequences.n_train - 1
+        n_inputs = (sequences.n_train - 1).clamp(min=0)
         shift = torch.randint(0, length, n_inputs.shape, generator=generator)
         count = (n_inputs + shift + length - 1) // length
         user = torch.repeat_interleave(torch.arange(n_inputs.numel()), count)
@@ -125,7 +130,7 @@ class SASRec(Recommender):
         base = sequences.offsets[user]
         start = base + (number * length - shift[user]).clamp(min=0)
         end = base + torch.minimum((number + 1) * length - shift[user], n_inputs[user])
-        keep = end > start
+        keep = end > start  # not so for users without inputs
         return start[keep], end[keep]
 
     def loss(self, batch: object) -> Tensor:

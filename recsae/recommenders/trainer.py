@@ -6,8 +6,8 @@ run that was killed goes on from its last checkpoint to the same result.
 
 from __future__ import annotations
 
+import math
 import os
-import pickle
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -51,7 +51,7 @@ def fit(
     """Train ``model`` in place and leave the best epoch's weights in it.
 
     ``folder`` gets a checkpoint after each epoch; one of the same ``identity`` is continued. Raises
-    DataError when the loss is not finite.
+    DataError when there is nothing to train on, and when the loss or a score is not finite.
     """
     optimizer = torch.optim.Adam(model.parameters(), lr=config.lr, weight_decay=config.l2)
     state = _resume(folder / CHECKPOINT, identity, model, optimizer)
@@ -70,11 +70,21 @@ def fit(
 
 
 def evaluate(model: Recommender, sequences: Sequences, split: str) -> dict[str, float]:
-    """HR@k and NDCG@k over all users by full ranking of the ``dev`` or ``test`` item."""
+    """HR@k and NDCG@k over all users by full ranking of the ``dev`` or ``test`` item.
+
+    Raises DataError for a model whose scores may not be finite, or when there is nobody to rank.
+    """
     users, positions = held_out_cases(sequences, split)
+    if not users.numel():
+        raise DataError(f"no user has a {split} item")
     vectors = case_vectors(model, sequences, users, positions)
     with torch.no_grad():
-        ranks = target_ranks(vectors, model.item_vectors(), sequences, users, positions)
+        items = model.item_vectors()
+        # no score is larger than the product of the longest vectors
+        largest = float(vectors.norm(dim=1).max() * items.norm(dim=1).max())
+        if not math.isfinite(largest):
+            raise DataError(f"the vectors of {model.name} are not finite", "lower --lr")
+        ranks = target_ranks(vectors, items, sequences, users, positions)
     return ranking_metrics(ranks)
 
 
@@ -110,12 +120,14 @@ def _epoch(
         loss.backward()
         optimizer.step()
         total, count = total + float(loss.detach()), count + 1
-        if total != total or total in (float("inf"), float("-inf")):
+        if not math.isfinite(total):
             raise DataError(
                 f"the loss of {model.name} is not finite in epoch {number}, step {count}",
                 f"lower --lr (it is {config.lr:g})",
             )
-    row = {"epoch": float(number), "loss": total / max(count, 1)}
+    if not count:
+        raise DataError(f"there is nothing to train {model.name} on: the sequences are too short")
+    row = {"epoch": float(number), "loss": total / count}
     return {**row, **evaluate(model, sequences, "dev"), "seconds": time.monotonic() - started}
 
 
@@ -176,6 +188,7 @@ def load_checkpoint(path: Path, identity: str) -> dict[str, Any] | None:
     """A checkpoint of the same identity; None when there is none or it cannot be read."""
     try:
         content = torch.load(path, weights_only=True)
-    except (OSError, RuntimeError, EOFError, ValueError, pickle.UnpicklingError):
+    except Exception:  # what damage does to the unpickler cannot be listed
         return None
-    return content if content.get("identity") == identity else None
+    known = isinstance(content, dict) and content.get("identity") == identity
+    return content if known else None

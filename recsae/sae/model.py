@@ -11,6 +11,7 @@ W_dec have unit norm. Latents are never held as a dense (b, h) matrix with gradi
 from __future__ import annotations
 
 import json
+import math
 import os
 from pathlib import Path
 from typing import NamedTuple
@@ -64,13 +65,18 @@ class SAE(nn.Module):
     def initialise_(self, vectors: Tensor, generator: torch.Generator) -> None:
         """Take centre and scale from ``vectors`` (n, d); random unit directions, W_enc = W_dec.
 
-        Raises DataError for vectors that are not finite or all the same.
+        Raises DataError for vectors that are none, not finite or all the same.
         """
+        if not len(vectors):
+            raise DataError("there are no training vectors", "lower --heldout-share")
         if not bool(torch.isfinite(vectors).all()):
             raise DataError("the training vectors hold NaN or infinite values", "train again")
         self.shift.copy_(vectors.mean(0))
         norm = (vectors - self.shift).norm(dim=1).mean()
-        if float(norm) <= 1e-12:
+        if not math.isfinite(norm):
+            raise DataError("the training vectors are too large to be squared", "train again")
+        # the mean of equal vectors is off by a rounding error
+        if float(norm) <= 1e-6 * float(vectors.abs().max()):
             raise DataError("all training vectors are the same: there is nothing to learn")
         self.scale.copy_(norm)
         with torch.no_grad():
@@ -160,19 +166,41 @@ class SAE(nn.Module):
     @classmethod
     def load(cls, folder: Path) -> SAE:
         """Read what ``save`` wrote. Raises DataError naming the file that is missing or damaged."""
-        folder = Path(folder)
+        path = Path(folder) / "config.json"
         try:
-            config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
-            model = cls(config["d"], config["h"], config["k"])
-            model.load_state_dict(load_file(folder / "model.safetensors"))
+            d, h, k = _read_sizes(path)
+            path = path.with_name("model.safetensors")
+            weights = load_file(path)
+            if weights["W_enc"].shape != (h, d):
+                raise ValueError(f"W_enc is {tuple(weights['W_enc'].shape)}, not {(h, d)}")
+            model = cls(d, h, k)
+            model.load_state_dict(weights)
         except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
-            raise DataError(f"{folder} does not hold a readable SAE: {error}") from error
+            raise DataError(f"{path} is missing or damaged ({error})") from error
         return model
 
 
-def fvu(x: Tensor, x_hat: Tensor) -> Tensor:
-    """Fraction of variance unexplained, sum |x - x_hat|^2 / sum |x - mean(x)|^2 over (n, d)."""
-    return (x - x_hat).square().sum() / (x - x.mean(0)).square().sum()
+def _read_sizes(path: Path) -> tuple[int, int, int]:
+    """d, h and k of a ``config.json``; ValueError when they do not make an SAE."""
+    config = json.loads(path.read_text(encoding="utf-8"))
+    if not isinstance(config, dict) or config.get("format_version") != FORMAT_VERSION:
+        raise ValueError(f"format_version is not {FORMAT_VERSION}")
+    d, h, k = (config.get(name, 0) for name in ("d", "h", "k"))
+    if not all(type(size) is int for size in (d, h, k)) or d < 1 or not 1 <= k <= h:
+        raise ValueError(f"d {d!r}, h {h!r} and k {k!r} are not the sizes of an SAE")
+    return d, h, k
+
+
+def fvu(x: Tensor, x_hat: Tensor, spread: float | None = None) -> Tensor:
+    """Fraction of variance unexplained, sum |x - x_hat|^2 / sum |x - mean(x)|^2 over (n, d).
+
+    ``spread`` is the mean |x - mean|^2 of all vectors when these are a batch of them: a batch of
+    one vector, or of equal ones, has no variance of its own.
+    """
+    errors = (x - x_hat).square().sum()
+    if spread is None:
+        return errors / (x - x.mean(0)).square().sum()
+    return errors / (spread * x.shape[0])
 
 
 def auxk_loss(sae: SAE, x: Tensor, x_hat: Tensor, dead: Tensor) -> Tensor:

@@ -6,6 +6,7 @@ on from its last checkpoint to the same weights.
 
 from __future__ import annotations
 
+import math
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -40,7 +41,10 @@ class State:
 
 
 class Quality(dict[str, float]):
-    """FVU, L0 (mean active latents per vector) and dead (share of latents that never fire)."""
+    """FVU, L0 (mean active latents per vector) and dead (share of latents that never fire).
+
+    Each is NaN when there was no vector to measure.
+    """
 
 
 def fit(
@@ -67,10 +71,11 @@ def fit(
         state = State(**content["state"])
         reporter.note(f"going on after epoch {state.epoch}, found in {CHECKPOINT}")
     x = sae.normalise(train)
+    spread = float((x - x.mean(0)).square().sum(1).mean())
     with reporter.task("train SAE", n * config.epochs, "vectors") as step:
         step(state.epoch * n)
         while state.epoch < config.epochs:
-            row = _epoch(sae, x, config, optimizer, state)
+            row = _epoch(sae, x, spread, config, optimizer, state)
             quality = measure(sae, heldout)
             state.history.append({**row, **{f"heldout {k}": v for k, v in quality.items()}})
             content = {"identity": identity, "model": sae.state_dict()}
@@ -81,9 +86,14 @@ def fit(
 
 
 def _epoch(
-    sae: SAE, x: Tensor, config: SAEConfig, optimizer: torch.optim.Optimizer, state: State
+    sae: SAE,
+    x: Tensor,
+    spread: float,
+    config: SAEConfig,
+    optimizer: torch.optim.Optimizer,
+    state: State,
 ) -> dict[str, float]:
-    """One pass over normalised vectors (n, d) in a new order."""
+    """One pass over normalised vectors (n, d), of variance ``spread``, in a new order."""
     started = time.monotonic()
     number = state.epoch + 1
     order = torch.randperm(x.shape[0], generator=epoch_generator(config.seed, number))
@@ -94,13 +104,19 @@ def _epoch(
         for group in optimizer.param_groups:
             group["lr"] = rate
         dead = state.silent > config.dead_after * x.shape[0]
-        error = train_step(sae, x[chunk], optimizer, dead, state.silent, config.aux_weight)
-        if error != error or error == float("inf"):
+        error = train_step(sae, x[chunk], spread, optimizer, dead, state.silent, config.aux_weight)
+        if not math.isfinite(error):
             raise DataError(
                 f"the loss of the SAE is not finite in epoch {number}, step {i + 1}",
                 f"lower --lr (it is {config.lr:g})",
             )
         total, weighted = total + chunk.numel(), weighted + error * chunk.numel()
+    # a step shows in the next one's loss, the last one only here
+    if not all(bool(torch.isfinite(weights).all()) for weights in sae.parameters()):
+        raise DataError(
+            f"the weights of the SAE are not finite after epoch {number}",
+            f"lower --lr (it is {config.lr:g})",
+        )
     state.epoch = number
     seconds = time.monotonic() - started
     return {"epoch": float(number), "FVU": weighted / total, "seconds": seconds}
@@ -109,6 +125,7 @@ def _epoch(
 def train_step(
     sae: SAE,
     x: Tensor,
+    spread: float,
     optimizer: torch.optim.Optimizer,
     dead: Tensor,
     silent: Tensor,
@@ -116,12 +133,13 @@ def train_step(
 ) -> float:
     """One Adam step on normalised x (b, d); updates ``silent`` (h,). Returns the FVU of the batch.
 
-    ``dead`` (h,) bool marks the latents that AuxK revives.
+    ``spread`` is the variance of all training vectors, ``dead`` (h,) bool marks the latents that
+    AuxK revives.
     """
     optimizer.zero_grad(set_to_none=True)
     encoding = sae.encode_normalised(x)
     x_hat = sae.decode_normalised(encoding)
-    error = fvu(x, x_hat)
+    error = fvu(x, x_hat, spread)
     loss = error
     if aux_weight and bool(dead.any()):
         loss = loss + aux_weight * auxk_loss(sae, x, x_hat, dead)
@@ -145,6 +163,9 @@ def rate_factor(step: int, steps_per_epoch: int, config: SAEConfig) -> float:
 @torch.no_grad()
 def measure(sae: SAE, vectors: Tensor) -> Quality:
     """FVU, L0 and share of latents that never fire over vectors (n, d), in batches."""
+    n = vectors.shape[0]
+    if not n:
+        return Quality(FVU=math.nan, L0=math.nan, dead=math.nan)
     fired = torch.zeros(sae.h, dtype=torch.bool)
     squares, active = 0.0, 0
     for batch in vectors.split(ENCODE_BATCH):
@@ -153,6 +174,5 @@ def measure(sae: SAE, vectors: Tensor) -> Quality:
         active += int((values > 0).sum())
         squares += float((batch - sae.decode(values, indices)).double().square().sum())
     spread = float((vectors - vectors.mean(0)).double().square().sum())
-    n = max(vectors.shape[0], 1)
     unexplained = squares / spread if spread > 0 else float("nan")
     return Quality(FVU=unexplained, L0=active / n, dead=1 - float(fired.double().mean()))

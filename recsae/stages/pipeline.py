@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from recsae.config import ConceptsConfig, ConfidenceConfig, SAEConfig, TrainConfig
-from recsae.datasets import prepare
+from recsae.datasets import prepare, prepared
 from recsae.progress import Reporter
 from recsae.stages.concepts import concepts
 from recsae.stages.confidence import confidence
@@ -36,8 +36,14 @@ def run(
     force: bool,
     reporter: Reporter,
 ) -> str:
-    """Go from a data set's name to verified concepts; returns the id of the SAE run."""
-    prepare(dataset, data, source=source, report=reporter.note)
+    """Go from a data set's name to verified concepts; returns the id of the SAE run.
+
+    A data set that is prepared already is taken as it is, whatever options it was prepared with.
+    """
+    if source is None and dataset in prepared(data):
+        reporter.note(f"data {dataset}: already prepared")
+    else:
+        prepare(dataset, data, source=source, report=reporter.note)
     recommender = train(root, data, model, dataset, config.train, force=force, reporter=reporter)
     sae = train_sae(root, recommender, config.sae, force=force, reporter=reporter)
     encode(root, sae, force=force, reporter=reporter)

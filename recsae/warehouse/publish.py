@@ -25,6 +25,11 @@ PUBLISHED_BY = {
 """Kind of Parquet folder -> (kind of run, stage that has to be done for it to be visible)."""
 
 
+def columns() -> set[str]:
+    """Names of the columns of all kinds."""
+    return {column.name for kind in PUBLISHED_BY for column in load(f"raw.{kind}").yields}
+
+
 def kinds_of(stage: str, run_kind: str) -> list[str]:
     """Kinds of Parquet folder that a stage of such a run publishes."""
     return [kind for kind, made_by in PUBLISHED_BY.items() if made_by == (run_kind, stage)]

@@ -27,6 +27,7 @@ REBUILD = {
 """Command that writes the Parquet files of a kind again."""
 
 _PARQUET = re.compile(r"((?:cases|recommendations|activations)/run_id=[^/\"]+/[^\"'\n]*\.parquet)")
+_NOT_IN_POLARS = re.compile(r"\b(INTERVAL|UNION|BIGNUM|VARIANT|UHUGEINT|BIT)\b")
 _WIDER = {
     ("INTEGER", "BIGINT"),
     ("FLOAT", "DOUBLE"),
@@ -198,14 +199,13 @@ def compare_columns(table: str, given: Mapping[str, str], stored: Mapping[str, s
 
 
 def _readable(relation: Any) -> Any:
-    """Cast the types that polars cannot hold to text."""
-    kinds = [str(kind) for kind in relation.types]
-    if "INTERVAL" not in kinds:
+    """Cast columns of types that polars cannot hold, also inside others, to text."""
+    as_text = [bool(_NOT_IN_POLARS.search(str(kind))) for kind in relation.types]
+    if not any(as_text):
         return relation
-    columns = [
-        f"cast({statements.name(c)} as varchar) as {statements.name(c)}"
-        if kind == "INTERVAL"
-        else statements.name(c)
-        for c, kind in zip(relation.columns, kinds, strict=True)
-    ]
-    return relation.project(", ".join(columns))
+    # by place, since a result may have two columns of one name
+    marks = (
+        f"cast(#{place} as varchar) as {statements.name(column)}" if text else f"#{place}"
+        for place, (column, text) in enumerate(zip(relation.columns, as_text, strict=True), 1)
+    )
+    return relation.project(", ".join(marks))

@@ -7,6 +7,7 @@ open it for writing for moments: register, work with it closed, publish.
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from datetime import UTC, datetime
@@ -72,6 +73,7 @@ class Warehouse(Runs):
     ) -> Self:
         root = root.resolve()
         path = root / DATABASE
+        check_path(root)
         try:
             if create and not read_only:
                 root.mkdir(parents=True, exist_ok=True)
@@ -280,6 +282,17 @@ class Warehouse(Runs):
             self.execute(statements.create_table(query))
             for statement in statements.comments(query, "table"):
                 self.execute(statement)
+
+
+def check_path(root: Path) -> None:
+    """UsageError for a folder whose name DuckDB would take for something else."""
+    if "?" in str(root):
+        reason = "DuckDB cuts paths at a question mark"
+    elif set(re.findall(r"/([^/=]+)=", str(root))) & publish.columns():
+        reason = "DuckDB takes a folder called COLUMN=VALUE for data"
+    else:
+        return
+    raise UsageError(f"{root} cannot be a warehouse: {reason}", "choose --warehouse FOLDER")
 
 
 def check_params(query: Query, params: Mapping[str, object]) -> None:

@@ -92,7 +92,7 @@ contrasts as (
         describing_tags.latent_id,
         describing_tags.tag,
         (describing_tags.mean - pool_tags.mean) / pool_tags.spread as contrast,
-        round(1e6 / pool_tags.spread)::bigint as weight,
+        round(1e9 / pool_tags.spread)::bigint as weight,
         describing_tags.mean as describing_mean,
         pool_tags.mean as pool_mean
     from describing_tags
@@ -135,15 +135,22 @@ select
     chosen.latent_id,
     chosen.case_id,
     chosen.is_active,
-    greatest(
-        least(
-            round(
-                10 * (coalesce(scores.score, 0) - scales.low) / (scales.high - scales.low)
-            ),
-            10
-        ),
-        0
-    )::bigint as predicted_level
+    -- least and greatest pass over a NULL, so no tags must be told apart first
+    case
+        when scales.high is not null
+            then
+                greatest(
+                    least(
+                        round(
+                            10
+                            * (coalesce(scores.score, 0) - scales.low)
+                            / (scales.high - scales.low)
+                        ),
+                        10
+                    ),
+                    0
+                )
+    end::bigint as predicted_level
 from chosen
 left join scales on chosen.latent_id = scales.latent_id
 left join scores on chosen.latent_id = scores.latent_id and chosen.case_id = scores.case_id

@@ -41,8 +41,11 @@ rates as (
     select
         cumulated.latent_id,
         cumulated.score,
-        cumulated.true_positives / counts.n_trials
-        - cumulated.false_positives / counts.n_inactive as youden_j
+        -- one division of whole numbers, so that a tie is a tie in floats as well
+        (
+            cumulated.true_positives * counts.n_inactive
+            - cumulated.false_positives * counts.n_trials
+        ) / (counts.n_trials * counts.n_inactive) as youden_j
     from cumulated
     inner join counts on cumulated.latent_id = counts.latent_id
 ),

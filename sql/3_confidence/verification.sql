@@ -57,7 +57,10 @@ rates as (
     select
         *,
         true_positives / n_trials as recall,
-        1 - false_positives / n_inactive as specificity
+        (n_inactive - false_positives) / n_inactive as specificity,
+        -- one division of whole numbers, so that equal results are equal in floats as well
+        (true_positives * n_inactive + (n_inactive - false_positives) * n_trials)
+        / (2 * n_trials * n_inactive) as balanced_accuracy
     from outcomes
 )
 
@@ -73,5 +76,5 @@ select
     false_positives,
     recall,
     specificity,
-    (recall + specificity) / 2 as balanced_accuracy
+    balanced_accuracy
 from rates

@@ -89,7 +89,7 @@ def test_unknown_data_set(warehouse: Warehouse) -> None:
     assert warehouse.dataset_info("nothing") is None
 
 
-@pytest.mark.parametrize("name", ["", "a/b", "..", ".hidden", "a b", "é", "x" * 101])
-def test_names_that_cannot_be_folders(warehouse: Warehouse, name: str) -> None:
-    with pytest.raises(UsageError, match="cannot be used as a folder name"):
-        warehouse.load_dataset(*frames(), info(name))
+def test_names_that_cannot_be_folders(warehouse: Warehouse) -> None:
+    for name in ("", "a/b", "..", ".hidden", "a b", "é", "x" * 101):
+        with pytest.raises(UsageError, match="cannot be used as a folder name"):
+            warehouse.load_dataset(*frames(), info(name))

@@ -62,6 +62,19 @@ def test_a_file_where_the_folder_should_be(tmp_path: Path) -> None:
     assert str(caught.value) == f"cannot open the warehouse {tmp_path / 'taken'}: File exists"
 
 
+@pytest.mark.parametrize(
+    ("folder", "reason"),
+    [
+        ("what?", "DuckDB cuts paths at a question mark"),
+        ("run_id=7/here", "DuckDB takes a folder called COLUMN=VALUE for data"),
+    ],
+)
+def test_paths_that_duckdb_would_misread(tmp_path: Path, folder: str, reason: str) -> None:
+    with pytest.raises(UsageError, match=reason):
+        open_and_close(tmp_path / folder, create=True)
+    assert not list(tmp_path.iterdir())
+
+
 @pytest.mark.parametrize("read_only", [True, False])
 def test_newer_layout_is_refused_and_left_alone(root: Path, read_only: bool) -> None:
     set_meta(root, "update raw.meta set value = '99' where key = 'schema_version'")

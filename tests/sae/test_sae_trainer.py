@@ -1,0 +1,412 @@
+"""Training on vectors whose directions are known, the schedule, and going on after a stop."""
+
+from __future__ import annotations
+
+import math
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import Tensor
+from toy_vectors import Interrupted, Watcher, planted, random_sae, random_vectors, stop_after
+
+import recsae
+from recsae.config import SAEConfig
+from recsae.errors import DataError, UsageError
+from recsae.progress import Reporter
+from recsae.recommenders.trainer import CHECKPOINT
+from recsae.sae import trainer
+from recsae.sae.model import SAE, auxk_loss
+from recsae.sae.trainer import fit, measure, rate_factor, train_step
+
+PARTS = Path(recsae.__file__).parents[1], Path(__file__).parent
+VECTORS = random_vectors(300, 6) * torch.arange(1, 7) + 3
+CONFIG = SAEConfig(k=2, scale=3, batch_size=64, epochs=5)
+NOBODY = torch.zeros(0, 6)
+History = list[dict[str, float]]
+
+
+def fitted(
+    folder: Path,
+    config: SAEConfig = CONFIG,
+    reporter: Reporter | None = None,
+    identity: str = "x",
+    vectors: Tensor = VECTORS,
+    heldout: Tensor | None = None,
+) -> tuple[SAE, History]:
+    folder.mkdir(exist_ok=True)
+    heldout = vectors[:50] + 0.1 if heldout is None else heldout
+    return fit(vectors, heldout, config, folder, identity, reporter or Reporter())
+
+
+def same(one: tuple[SAE, History], other: tuple[SAE, History]) -> bool:
+    """Bit for bit, but for the seconds."""
+    (sae, history), (sae2, history2) = one, other
+    state, state2 = sae.state_dict(), sae2.state_dict()
+    rows = zip(history, history2, strict=True)
+    return all(torch.equal(state[key], state2[key]) for key in state) and all(
+        {**row, "seconds": 0} == {**row2, "seconds": 0} for row, row2 in rows
+    )
+
+
+def recovered(directions: Tensor, sae: SAE) -> float:
+    """Share of the directions that a row of W_dec points along."""
+    best = (directions @ sae.W_dec.detach().T).abs().max(dim=1).values
+    return float((best > 0.95).float().mean())
+
+
+@pytest.mark.parametrize("seed", [0, 1])
+def test_recovers_planted_directions(seed: int, tmp_path: Path) -> None:
+    """Twice as many latents as directions; those without a direction of their own may stay dead."""
+    directions, vectors = planted(n=7000, n_directions=64, d=32, seed=seed)
+    config = SAEConfig(k=3, scale=4, lr=1e-2, batch_size=256, epochs=15, seed=seed)
+    sae, history = fitted(tmp_path, config, vectors=vectors[:6000], heldout=vectors[6000:])
+    assert recovered(directions, sae) >= 0.9
+    train, heldout = measure(sae, vectors[:6000]), measure(sae, vectors[6000:])
+    assert train["dead"] <= 0.5
+    assert (train["L0"], heldout["FVU"] < 0.1) == (pytest.approx(3, abs=0.05), True)
+    assert history[-1]["FVU"] == pytest.approx(train["FVU"], abs=0.01)
+    assert history[-1]["FVU"] < history[0]["FVU"] / 4
+    norms = sae.W_dec.norm(dim=1)
+    torch.testing.assert_close(norms, torch.ones_like(norms))
+
+
+@pytest.mark.parametrize("seed", [0, 1])
+def test_no_latent_is_dead_where_each_has_work(seed: int, tmp_path: Path) -> None:
+    """More directions than latents."""
+    _, vectors = planted(n=4000, n_directions=100, seed=seed)
+    config = SAEConfig(k=3, scale=2, lr=1e-2, batch_size=256, epochs=10, seed=seed)
+    sae, _ = fitted(tmp_path, config, vectors=vectors)
+    assert measure(sae, vectors)["dead"] <= 0.02
+
+
+def test_auxk_teaches_a_dead_latent_what_is_missing() -> None:
+    """Vectors are a e1 + b e2; latent 0 gives a e1, latent 1 starts between e2 and e3."""
+    sae, dead = SAE(4, 2, 1), torch.tensor([False, True])
+    rows = torch.tensor([[1.0, 0, 0, 0], [0, 0.5**0.5, 0.5**0.5, 0]])
+    with torch.no_grad():
+        sae.W_enc.copy_(rows)
+        sae.W_dec.copy_(rows)
+    x = torch.zeros(100, 4)
+    x[:, :2] = torch.rand(100, 2, generator=torch.Generator().manual_seed(0)) + torch.tensor([2, 1])
+    x_hat = x * torch.tensor([1.0, 0, 0, 0])
+    optimizer = torch.optim.Adam(sae.parameters(), lr=0.02)
+    losses = []
+    for _ in range(200):
+        optimizer.zero_grad()
+        loss = auxk_loss(sae, x, x_hat, dead)
+        loss.backward()
+        sae.project_decoder_gradient_()
+        optimizer.step()
+        sae.normalise_decoder_()
+        losses.append(loss.item())
+    assert losses[0] == pytest.approx(0.5)
+    assert losses[-1] < 0.02
+    assert float(sae.W_dec[1, 1].detach()) > 0.99
+    assert torch.equal(sae.W_dec[0], rows[0])
+
+
+def test_history_and_what_is_said(tmp_path: Path) -> None:
+    reporter = Watcher()
+    sae, history = fitted(tmp_path, reporter=reporter)
+    assert [row["epoch"] for row in history] == [1, 2, 3, 4, 5]
+    quality = {"FVU", "L0", "dead"}
+    keys = {"epoch", "FVU", "seconds", *(f"heldout {name}" for name in quality)}
+    assert all(set(row) == keys for row in history)
+    last = history[-1]
+    assert reporter.infos[-1] == f"FVU {last['FVU']:.3f}, held-out {last['heldout FVU']:.3f}"
+    assert reporter.done == 5 * len(VECTORS)
+    assert (sae.d, sae.h, sae.k) == (6, 18, 2)
+    measured = measure(sae, VECTORS[:50] + 0.1)
+    assert {name: last[f"heldout {name}"] for name in quality} == measured
+
+
+def test_the_first_epoch_s_fvu_is_the_mean_over_all_vectors(tmp_path: Path) -> None:
+    """One batch, before its step: the FVU of the initial autoencoder."""
+    config = CONFIG.with_options(batch_size=1000, epochs=1)
+    _, history = fitted(tmp_path, config)
+    start = SAE(6, 18, 2)
+    start.initialise_(VECTORS, trainer.epoch_generator(config.seed, 0))
+    assert history[0]["FVU"] == pytest.approx(measure(start, VECTORS)["FVU"], rel=1e-4)
+
+
+def test_determined_by_the_seed(tmp_path: Path) -> None:
+    torch.manual_seed(1)
+    first = fitted(tmp_path / "one")
+    torch.manual_seed(2)
+    assert same(first, fitted(tmp_path / "again"))
+    assert not same(first, fitted(tmp_path / "other", CONFIG.with_options(seed=1)))
+
+
+@pytest.mark.parametrize("after", [1, 3, 5])
+def test_going_on_after_an_interruption(after: int, tmp_path: Path) -> None:
+    whole = fitted(tmp_path / "whole")
+    with pytest.raises(Interrupted):
+        fitted(tmp_path / "cut", reporter=stop_after(after))
+    torch.manual_seed(99)
+    reporter = Watcher()
+    assert same(fitted(tmp_path / "cut", reporter=reporter), whole)
+    assert reporter.notes == [f"going on after epoch {after}, found in checkpoint.pt"]
+    assert len(reporter.infos) == 5 - after
+
+
+KILLED = """
+import os, signal, sys
+from pathlib import Path
+import torch
+torch.set_num_threads({threads})
+from test_sae_trainer import Watcher, fitted
+reporter = Watcher(lambda epoch: os.kill(os.getpid(), signal.SIGKILL) if epoch == 2 else None)
+fitted(Path(sys.argv[1]), reporter=reporter)
+"""
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="no SIGKILL")
+def test_going_on_after_a_kill(tmp_path: Path) -> None:
+    whole = fitted(tmp_path / "whole")
+    script = KILLED.format(threads=torch.get_num_threads())
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(map(str, PARTS))}
+    command = [sys.executable, "-c", script, str(tmp_path / "killed")]
+    ended = subprocess.run(command, env=environment, capture_output=True, text=True)
+    assert ended.returncode == -signal.SIGKILL, ended.stderr
+    reporter = Watcher()
+    assert same(fitted(tmp_path / "killed", reporter=reporter), whole)
+    assert reporter.notes == ["going on after epoch 2, found in checkpoint.pt"]
+
+
+@pytest.mark.parametrize("spoil", ["identity", "half", "text"])
+def test_a_checkpoint_that_cannot_be_continued_counts_as_none(spoil: str, tmp_path: Path) -> None:
+    whole = fitted(tmp_path / "whole")
+    identity = "another" if spoil == "identity" else "x"
+    with pytest.raises(Interrupted):
+        fitted(tmp_path / "cut", reporter=stop_after(3), identity=identity)
+    path = tmp_path / "cut" / CHECKPOINT
+    content = path.read_bytes()
+    if spoil != "identity":
+        path.write_bytes(content[: len(content) // 2] if spoil == "half" else b"text")
+    reporter = Watcher()
+    assert same(fitted(tmp_path / "cut", reporter=reporter), whole)
+    assert reporter.notes == []
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_a_loss_that_is_not_finite(
+    value: float, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(trainer, "fvu", lambda x, x_hat, spread: (x - x_hat).sum() * value)
+    with pytest.raises(DataError) as caught:
+        fitted(tmp_path)
+    assert caught.value.message == "the loss of the SAE is not finite in epoch 1, step 1"
+    assert caught.value.hint == "lower --lr (it is 0.004)"
+    assert not (tmp_path / CHECKPOINT).exists()
+
+
+def test_a_learning_rate_that_is_far_too_high(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="not finite") as caught:
+        fitted(tmp_path, CONFIG.with_options(lr=1e30))
+    assert caught.value.hint == "lower --lr (it is 1e+30)"
+
+
+def test_weights_that_blow_up_in_the_last_step(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Only the last of five steps has dead latents; no later loss would tell."""
+    monkeypatch.setattr(trainer, "auxk_loss", lambda sae, *rest: sae.W_enc.sum() * torch.inf)
+    config = CONFIG.with_options(k=1, scale=10, epochs=1, dead_after=0.7)
+    with pytest.raises(DataError, match="the weights of the SAE are not finite after epoch 1"):
+        fitted(tmp_path, config)
+
+
+@pytest.mark.parametrize(
+    ("bad", "message"),
+    [
+        (float("nan"), "the training vectors hold NaN or infinite values"),
+        (float("inf"), "the training vectors hold NaN or infinite values"),
+        (1e30, "the training vectors are too large to be squared"),
+    ],
+)
+def test_vectors_that_are_no_numbers(bad: float, message: str, tmp_path: Path) -> None:
+    vectors = VECTORS.clone()
+    vectors[17, 3] = bad
+    with pytest.raises(DataError) as caught:
+        fitted(tmp_path, vectors=vectors)
+    assert caught.value.message == message
+    assert caught.value.hint == "train again"
+
+
+@pytest.mark.parametrize("value", [0.0, 0.1, 1e-20, -1234.567])
+@pytest.mark.parametrize("n", [1, 2, 1001])
+def test_vectors_that_are_all_the_same(value: float, n: int, tmp_path: Path) -> None:
+    row = torch.linspace(0.3, 0.9, 6) * value
+    with pytest.raises(DataError, match="all training vectors are the same"):
+        fitted(tmp_path, vectors=row.repeat(n, 1))
+
+
+def test_vectors_that_are_small_are_not_the_same(tmp_path: Path) -> None:
+    vectors = VECTORS * 1e-12
+    _, history = fitted(tmp_path, vectors=vectors, heldout=vectors)
+    assert 0 < history[-1]["heldout FVU"] < 1
+
+
+def test_no_vectors(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="there are no training vectors") as caught:
+        fitted(tmp_path, vectors=NOBODY)
+    assert caught.value.hint == "lower --heldout-share"
+
+
+def test_nobody_is_held_out(tmp_path: Path) -> None:
+    reporter = Watcher()
+    sae, history = fitted(tmp_path, heldout=NOBODY, reporter=reporter)
+    quality = measure(sae, NOBODY)
+    assert set(quality) == {"FVU", "L0", "dead"}
+    assert all(math.isnan(value) for value in quality.values())
+    assert all(math.isnan(row["heldout FVU"]) for row in history)
+    assert all(row["FVU"] < 1 for row in history[1:])
+    assert reporter.infos[-1] == f"FVU {history[-1]['FVU']:.3f}, held-out nan"
+
+
+def test_k_above_the_dictionary(tmp_path: Path) -> None:
+    with pytest.raises(UsageError) as caught:
+        fitted(tmp_path, SAEConfig(k=19, scale=3))
+    assert caught.value.message == "--k is 19, but the dictionary has 18 latents"
+
+
+@pytest.mark.parametrize("k", [1, 18])
+def test_smallest_and_largest_k(k: int, tmp_path: Path) -> None:
+    sae, history = fitted(tmp_path, CONFIG.with_options(k=k, epochs=20))
+    assert history[-1]["FVU"] < history[0]["FVU"]
+    assert measure(sae, VECTORS)["L0"] <= k
+
+
+@pytest.mark.parametrize(("n", "batch_size"), [(65, 64), (129, 64), (5, 1), (3, 2)])
+def test_a_last_batch_of_one_vector(n: int, batch_size: int, tmp_path: Path) -> None:
+    """It has no variance of its own to be measured against."""
+    config = CONFIG.with_options(batch_size=batch_size)
+    _, history = fitted(tmp_path, config, vectors=VECTORS[:n])
+    assert all(0 < row["FVU"] < 3 for row in history)
+
+
+def test_a_batch_of_equal_vectors(tmp_path: Path) -> None:
+    vectors = VECTORS[:2].repeat_interleave(50, dim=0)
+    _, history = fitted(tmp_path, CONFIG.with_options(batch_size=2), vectors=vectors)
+    assert all(0 <= row["FVU"] < 3 for row in history)
+
+
+def factors(config: SAEConfig, steps_per_epoch: int = 10) -> list[float]:
+    steps = range(steps_per_epoch * config.epochs)
+    return [rate_factor(step, steps_per_epoch, config) for step in steps]
+
+
+def test_rate_rises_stays_and_falls() -> None:
+    config = SAEConfig(epochs=10, warm_up=0.2, decay=0.5)
+    found = factors(config)
+    assert found[:3] == pytest.approx([1 / 20, 2 / 20, 3 / 20])
+    assert found[19:51] == [1.0] * 32
+    assert found[51:53] == pytest.approx([49 / 50, 48 / 50])
+    assert found[-1] == pytest.approx(1 / 50)
+    assert rate_factor(100, 10, config) == 0.0
+    assert rate_factor(1000, 10, config) == 0.0
+
+
+@pytest.mark.parametrize(
+    ("warm_up", "decay", "expected"),
+    [
+        (0, 0, [1, 1, 1, 1]),
+        (0, 1, [1, 3 / 4, 2 / 4, 1 / 4]),
+        (1, 0, [1 / 4, 2 / 4, 3 / 4, 1]),
+        (1, 1, [1 / 4, 2 / 4, 2 / 4, 1 / 4]),
+        (0.1, 0.1, [1, 1, 1, 1]),
+    ],
+)
+def test_rate_at_the_edges(warm_up: float, decay: float, expected: list[float]) -> None:
+    config = SAEConfig(epochs=2, warm_up=warm_up, decay=decay)
+    assert factors(config, 2) == pytest.approx(expected)
+
+
+@settings(deadline=None, max_examples=100)
+@given(
+    warm_up=st.floats(0, 1), decay=st.floats(0, 1), epochs=st.integers(1, 20), n=st.integers(1, 20)
+)
+def test_rate_never_leaves_its_range(warm_up: float, decay: float, epochs: int, n: int) -> None:
+    found = factors(SAEConfig(epochs=epochs, warm_up=warm_up, decay=decay), n)
+    assert all(0 < factor <= 1 for factor in found)
+    peak = found.index(max(found))
+    assert found[: peak + 1] == sorted(found[: peak + 1])
+    assert found[peak:] == sorted(found[peak:], reverse=True)
+
+
+def test_the_rate_of_every_step_follows_the_schedule(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rates: list[float] = []
+    real = train_step
+
+    def spy(sae, x, spread, optimizer, *rest):  # type: ignore[no-untyped-def]
+        rates.append(optimizer.param_groups[0]["lr"])
+        return real(sae, x, spread, optimizer, *rest)
+
+    monkeypatch.setattr(trainer, "train_step", spy)
+    fitted(tmp_path)
+    assert rates == pytest.approx([CONFIG.lr * factor for factor in factors(CONFIG, 5)])
+
+
+def test_silent_counts_samples_since_a_value_above_zero() -> None:
+    """Latents 2 and 3 are chosen by top-k with value zero, which is not firing."""
+    sae = SAE(2, 4, 4)
+    with torch.no_grad():
+        sae.W_enc.copy_(torch.tensor([[1.0, 0.0], [0.0, 1.0], [-1.0, 0.0], [0.0, -1.0]]))
+        sae.W_dec.copy_(sae.W_enc)
+    x = torch.tensor([[1.0, 2.0], [2.0, 1.0], [3.0, 0.0]])
+    optimizer = torch.optim.Adam(sae.parameters(), lr=1e-6)
+    silent, dead = torch.tensor([5.0, 5.0, 5.0, 0.0]), torch.zeros(4, dtype=torch.bool)
+    train_step(sae, x, 1.0, optimizer, dead, silent, 0.0)
+    assert silent.tolist() == [0, 0, 8, 3]
+    train_step(sae, x[2:], 1.0, optimizer, dead, silent, 0.0)
+    assert silent.tolist() == [0, 1, 9, 4]
+
+
+def test_dead_means_silent_for_that_part_of_an_epoch(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With 300 vectors and half an epoch, that is more than 150 samples ago."""
+    found: list[bool] = []
+    real = train_step
+
+    def spy(sae, x, spread, optimizer, dead, silent, weight):  # type: ignore[no-untyped-def]
+        assert torch.equal(dead, silent > 150)
+        found.append(bool(dead.any()))
+        return real(sae, x, spread, optimizer, dead, silent, weight)
+
+    monkeypatch.setattr(trainer, "train_step", spy)
+    fitted(tmp_path, CONFIG.with_options(k=1, scale=10, epochs=2))
+    assert found[:4] == [False, False, False, True]
+
+
+@pytest.mark.parametrize("batch", [1, 7, 8192])
+def test_measure_equals_a_plain_formula(batch: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(trainer, "ENCODE_BATCH", batch)
+    sae, vectors = random_sae(6, 40, 3, scaled=True), VECTORS[:60]
+    x = sae.normalise(vectors).double()
+    weights = [p.detach().double() for p in (sae.W_enc, sae.b_enc, sae.W_dec, sae.b_dec)]
+    encoder, encoder_bias, decoder, decoder_bias = weights
+    values, indices = ((x - decoder_bias) @ encoder.T + encoder_bias).relu().topk(3, dim=1)
+    z = torch.zeros(60, 40, dtype=torch.float64).scatter(1, indices, values)
+    errors = (x - (z @ decoder + decoder_bias)).square().sum()
+    expected = {
+        "FVU": float(errors / (x - x.mean(0)).square().sum()),
+        "L0": float((z > 0).double().sum(1).mean()),
+        "dead": float((z.sum(0) == 0).double().mean()),
+    }
+    assert measure(sae, vectors) == pytest.approx(expected, rel=1e-4)
+
+
+def test_measure_of_equal_vectors_has_no_fvu() -> None:
+    quality = measure(random_sae(6, 10, 3), torch.ones(1, 6))
+    assert quality["FVU"] != quality["FVU"]
+    assert quality["L0"] <= 3
