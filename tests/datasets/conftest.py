@@ -5,8 +5,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from unittest import mock
 
-import film_files
 import pytest
+from datasets import film_files
 
 from recsae.datasets import canonical, movielens
 from recsae.datasets.movielens import ML100KOptions

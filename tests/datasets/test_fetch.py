@@ -5,8 +5,8 @@ import io
 import subprocess
 import urllib.error
 
-import film_files
 import pytest
+from datasets import film_files
 
 from recsae.datasets import fetch, movielens, prepare, read_dataset
 from recsae.errors import DataError

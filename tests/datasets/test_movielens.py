@@ -2,9 +2,9 @@ from __future__ import annotations
 
 from unittest import mock
 
-import film_files
 import polars as pl
 import pytest
+from datasets import film_files
 from hypothesis import given, settings
 from hypothesis import strategies as st
 

@@ -8,8 +8,8 @@ import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
 
-import film_files
 import pytest
+from datasets import film_files
 from hypothesis import given, settings
 from hypothesis import strategies as st
 

@@ -1,7 +1,7 @@
 from __future__ import annotations
 
-import film_files
 import pytest
+from datasets import film_files
 from hypothesis import given, settings
 from hypothesis import strategies as st
 

@@ -14,7 +14,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from toy_sequences import NAMES, SMALL, Toy, random_toy, toy, toys
+from recommenders.toy_sequences import NAMES, SMALL, Toy, random_toy, toy, toys
 
 from recsae.errors import DataError
 from recsae.progress import Reporter

@@ -7,8 +7,16 @@ from pathlib import Path
 
 import pytest
 import torch
+from recommenders.toy_sequences import (
+    NAMES,
+    SMALL,
+    Toy,
+    checkerboard,
+    random_toy,
+    toy,
+    trained_pairs,
+)
 from safetensors.torch import load_file
-from toy_sequences import NAMES, SMALL, Toy, checkerboard, random_toy, toy, trained_pairs
 
 from recsae.config import TrainConfig
 from recsae.errors import UsageError

@@ -8,8 +8,8 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from recommenders.toy_sequences import Toy, random_toy, small_numbers, toy, toys
 from torch import Tensor
-from toy_sequences import Toy, random_toy, small_numbers, toy, toys
 
 from recsae.recommenders import ranking
 from recsae.recommenders.ranking import (

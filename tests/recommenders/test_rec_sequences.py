@@ -8,7 +8,7 @@ from itertools import pairwise
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from toy_sequences import Toy, random_toy, toys
+from recommenders.toy_sequences import Toy, random_toy, toys
 
 from recsae.recommenders.bprmf import sample_negatives
 

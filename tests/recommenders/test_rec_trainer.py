@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 import torch
-from toy_sequences import NAMES, SMALL, Toy, random_toy, toy
+from recommenders.toy_sequences import NAMES, SMALL, Toy, random_toy, toy
 
 import recsae
 from recsae.config import TrainConfig
@@ -34,7 +34,7 @@ from recsae.recommenders.trainer import (
 
 DATA = random_toy(n_users=20, n_items=15)
 CONFIG = SMALL.with_options(epochs=6)
-PARTS = Path(recsae.__file__).parents[1], Path(__file__).parent
+PARTS = Path(recsae.__file__).parents[1], Path(__file__).parents[1]
 Weights = dict[str, torch.Tensor]
 
 
@@ -207,7 +207,7 @@ import os, signal, sys
 from pathlib import Path
 import torch
 torch.set_num_threads({threads})
-from test_rec_trainer import Watcher, fitted
+from recommenders.test_rec_trainer import Watcher, fitted
 from recsae.recommenders import trainer
 
 def die(*ignored):

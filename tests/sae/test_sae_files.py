@@ -11,8 +11,8 @@ import polars as pl
 import pyarrow.parquet as pq
 import pytest
 import torch
+from sae.toy_vectors import Watcher, random_sae, random_vectors
 from safetensors.torch import load_file, save_file
-from toy_vectors import Watcher, random_sae, random_vectors
 
 from recsae.errors import DataError
 from recsae.progress import Reporter

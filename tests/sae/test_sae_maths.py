@@ -10,8 +10,8 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from sae.toy_vectors import random_sae, random_vectors
 from torch import Tensor
-from toy_vectors import random_sae, random_vectors
 
 from recsae.errors import UsageError
 from recsae.sae.model import SAE, Encoding, auxk_loss, fvu

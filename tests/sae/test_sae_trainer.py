@@ -13,8 +13,8 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from sae.toy_vectors import Interrupted, Watcher, planted, random_sae, random_vectors, stop_after
 from torch import Tensor
-from toy_vectors import Interrupted, Watcher, planted, random_sae, random_vectors, stop_after
 
 import recsae
 from recsae.config import SAEConfig
@@ -25,7 +25,7 @@ from recsae.sae import trainer
 from recsae.sae.model import SAE, auxk_loss
 from recsae.sae.trainer import fit, measure, rate_factor, train_step
 
-PARTS = Path(recsae.__file__).parents[1], Path(__file__).parent
+PARTS = Path(recsae.__file__).parents[1], Path(__file__).parents[1]
 VECTORS = random_vectors(300, 6) * torch.arange(1, 7) + 3
 CONFIG = SAEConfig(k=2, scale=3, batch_size=64, epochs=5)
 NOBODY = torch.zeros(0, 6)
@@ -161,7 +161,7 @@ import os, signal, sys
 from pathlib import Path
 import torch
 torch.set_num_threads({threads})
-from test_sae_trainer import Watcher, fitted
+from sae.test_sae_trainer import Watcher, fitted
 reporter = Watcher(lambda epoch: os.kill(os.getpid(), signal.SIGKILL) if epoch == 2 else None)
 fitted(Path(sys.argv[1]), reporter=reporter)
 """
