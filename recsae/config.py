@@ -39,6 +39,19 @@ def require(ok: bool, option: str, value: object, rule: str) -> None:
         raise UsageError(f"{option} is {value}, but it must be {rule}", f"change {option}")
 
 
+_AT_LEAST_ONE = (
+    *("emb_size", "num_layers", "num_heads", "history_max", "n_layers", "K", "attn_size"),
+    *("batch_size", "epochs", "early_stop"),
+)
+_CHOICES: dict[str, tuple[object, ...]] = {
+    "position_from": ("start", "recent"),
+    "objective": ("softmax", "bpr"),
+    "add_pos": (0, 1),
+    "add_trm": (0, 1),
+    "stage": ("pretrain", "finetune"),
+}
+
+
 @dataclass(frozen=True)
 class TrainConfig(StageConfig):
     """How a recommender is trained (section 5.1.3 of the paper names the reference's settings)."""
@@ -53,6 +66,24 @@ class TrainConfig(StageConfig):
     """Items of the history that a sequence model sees."""
     position_from: Literal["start", "recent"] = "start"
     """Where positions are counted from; the reference counts from the most recent item."""
+    objective: Literal["softmax", "bpr"] = "softmax"
+    """SASRec, TiMiRec: softmax over all items, or one sampled negative as the reference has it."""
+    n_layers: int = 1
+    """Propagation layers (LightGCN), or layers of the interest predictor (TiMiRec)."""
+    gamma: float = 0.3
+    """Weight of uniformity against alignment (DirectAU)."""
+    K: int = 6
+    """Interests of a user (TiMiRec)."""
+    attn_size: int = 8
+    """Width of the attention that extracts interests (TiMiRec)."""
+    add_pos: int = 1
+    """1 adds position embeddings to the history (TiMiRec), 0 does not."""
+    add_trm: int = 1
+    """1 puts a transformer layer under the interests (TiMiRec), 0 does not."""
+    temp: float = 1.0
+    """Temperature of the distillation from target to predicted interests (TiMiRec)."""
+    stage: Literal["pretrain", "finetune"] = "finetune"
+    """TiMiRec: train the interests, or their predictor on top of a pretrained run."""
     dropout: float = 0.0
     """Share of hidden units dropped in training."""
     lr: float = 1e-3
@@ -69,19 +100,17 @@ class TrainConfig(StageConfig):
     """Seed of initial weights, order of samples, negatives and dropout."""
 
     def __post_init__(self) -> None:
-        for name in ("emb_size", "num_layers", "num_heads", "history_max", "batch_size", "epochs"):
+        for name in _AT_LEAST_ONE:
             require(getattr(self, name) >= 1, option(name), getattr(self, name), "at least 1")
-        require(self.early_stop >= 1, "--early-stop", self.early_stop, "at least 1")
+        for name, values in _CHOICES.items():
+            allowed = " or ".join(str(value) for value in values)
+            require(getattr(self, name) in values, option(name), getattr(self, name), allowed)
+        require(0 <= self.gamma < inf, "--gamma", self.gamma, "zero or positive, and finite")
+        require(0 < self.temp < inf, "--temp", self.temp, "positive and finite")
         require(0 < self.lr < inf, "--lr", self.lr, "positive and finite")
         require(0 <= self.l2 < inf, "--l2", self.l2, "zero or positive, and finite")
         require(0 <= self.dropout < 1, "--dropout", self.dropout, "from 0 to below 1")
         require(0 <= self.seed < 2**63, "--seed", self.seed, "zero or positive, below 2**63")
-        require(
-            self.position_from in ("start", "recent"),
-            "--position-from",
-            self.position_from,
-            "start or recent",
-        )
         fits = self.emb_size % self.num_heads == 0
         require(fits, "--emb-size", self.emb_size, f"a multiple of --num-heads {self.num_heads}")
 
