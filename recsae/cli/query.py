@@ -90,6 +90,7 @@ def query(
     Example:
       recsae query "select model, count(*) from raw.runs group by all"
       recsae query report.overview -p run_id latest --format csv
+      recsae query "from raw.metrics where run_id = $run_id" -p run_id latest
     """
     named, text = read_query(sql)
     if show:
@@ -109,6 +110,8 @@ def query(
             params = named_params(store, named, given)
         else:
             params = adhoc_params(names, given)
+            if "run_id" in params:
+                params["run_id"] = store.find_run(given["run_id"]).run_id
         frame, cut = fetch(store, text, params, row_limit(form, limit))
     write_frame(frame, form, output)
     if cut:

@@ -497,3 +497,14 @@ def test_a_reader_that_leaves_early_is_no_error(shared: Path) -> None:
         process.stdout.close()
         assert process.stderr.read() == b""
         assert process.wait(timeout=60) == 0
+
+
+def test_a_run_id_of_an_adhoc_query_may_be_a_reference(
+    cli: Callable[..., Result], filled: Path
+) -> None:
+    words = ("select count(*) as n from raw.activations where run_id = $run_id", "-p", "run_id")
+    for ref in ("latest", "sae", "sae-1"):
+        assert cli("query", *words, ref, "--format", "csv", "--warehouse", filled).out == "n\n2\n"
+    unknown = cli("query", *words, "nothing", "--warehouse", filled)
+    assert unknown.code == 2
+    assert "nothing" in unknown.err
