@@ -40,13 +40,13 @@ def run(
     """
     from recsae import stages
     from recsae.cli.report import print_report
-    from recsae.config import SAEConfig
     from recsae.progress import reporter
     from recsae.recommenders.presets import PRESETS, model_name
+    from recsae.sae.presets import preset as sae_preset
 
     config = stages.PipelineConfig(
         train=PRESETS[model_name(model)].with_options(seed=seed),
-        sae=SAEConfig().with_options(k=k, scale=scale, seed=seed),
+        sae=sae_preset(k).with_options(scale=scale, seed=seed),
     )
     run_id = stages.run(
         warehouse, data, dataset, model, config, source=source, force=force, reporter=reporter()

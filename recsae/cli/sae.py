@@ -23,7 +23,7 @@ def train(
     scale: Annotated[
         int | None, typer.Option(help="Dictionary size / width of the vectors. Default 16.")
     ] = None,
-    lr: Annotated[float | None, typer.Option(help="Highest Adam step size.")] = None,
+    lr: Annotated[float | None, typer.Option(help="Highest Adam step size. Default: by k.")] = None,
     batch_size: Annotated[int | None, typer.Option(help="Vectors per step.")] = None,
     epochs: Annotated[int | None, typer.Option(help="Passes over the vectors.")] = None,
     aux_weight: Annotated[
@@ -49,11 +49,10 @@ def train(
       recsae sae train latest --k 8 --scale 16
     """
     from recsae import stages
-    from recsae.config import SAEConfig
     from recsae.progress import reporter
+    from recsae.sae.presets import preset
 
-    config = SAEConfig().with_options(
-        k=k,
+    config = preset(k).with_options(
         scale=scale,
         lr=lr,
         batch_size=batch_size,
