@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from recsae.cli.options import JsonOption, WarehouseOption
-from recsae.cli.output import cell, json_text, note, table_text
+from recsae.cli.output import cell, json_text, note
 
 if TYPE_CHECKING:
     import polars as pl
-
-COLUMNS = ("run", "kind", "data set", "model", "status", "result", "started", "seconds", "stages")
 
 
 def runs(warehouse: WarehouseOption = Path("warehouse"), as_json: JsonOption = False) -> None:
@@ -30,8 +29,7 @@ def runs(warehouse: WarehouseOption = Path("warehouse"), as_json: JsonOption = F
     if as_json:
         sys.stdout.write(json_text(records))
     elif records:
-        numeric = [column == "seconds" for column in COLUMNS]
-        sys.stdout.write(table_text(COLUMNS, [table_row(row) for row in records], numeric))
+        sys.stdout.writelines(f"{line}\n" for line in lines(records))
     else:
         note("no runs yet; recsae run ml-100k makes some")
 
@@ -45,23 +43,28 @@ def with_metrics(row: dict[str, Any], metrics: pl.DataFrame) -> dict[str, Any]:
     return {**row, "metrics": own}
 
 
-def table_row(row: dict[str, Any]) -> list[str]:
-    """Cells of a run in the order of COLUMNS."""
+def lines(records: list[dict[str, Any]]) -> Iterator[str]:
+    """A line per run with id, status and times, and under it what it is and how far it has come."""
+    width = max(len(cell(row["run_id"])) for row in records)
+    yield f"{'run':{width}}  status   started (UTC)     seconds"
+    for row in records:
+        seconds = "" if row["seconds"] is None else f"{row['seconds']:.1f}"
+        started = f"{row['started']:%Y-%m-%d %H:%M}"
+        status = cell(row["status"])
+        yield f"{cell(row['run_id']):{width}}  {status:7}  {started}  {seconds:>7}".rstrip()
+        of = f" of {cell(row['parent_run_id'])}" if row["parent_run_id"] else ""
+        yield f"  {cell(row['model'])} on {cell(row['dataset'])}{of}"
+        done = "done: " + (" ".join(cell(stage) for stage in row["stages"]) or "nothing yet")
+        yield "  " + "  ".join(filter(None, (results(row), done)))
+
+
+def results(row: dict[str, Any]) -> str:
+    """The key metrics of a run as words."""
     from recsae.warehouse.runs import KEY_METRICS
 
-    shown = [
+    shown = (
         f"{metric} {row['metrics'][split][metric]:.4f}"
         for split, metric in KEY_METRICS[row["kind"]]
         if row["metrics"].get(split, {}).get(metric) is not None
-    ]
-    return [
-        row["run_id"],
-        row["kind"],
-        row["dataset"],
-        row["model"],
-        row["status"],
-        "\n".join(shown),
-        f"{row['started']:%Y-%m-%d %H:%M}",
-        "" if row["seconds"] is None else f"{row['seconds']:.1f}",
-        " ".join(cell(stage) for stage in row["stages"]),
-    ]
+    )
+    return ", ".join(shown)

@@ -35,17 +35,24 @@ def listed(filled: Path, make: Maker) -> Path:
     return filled
 
 
-def test_table(cli: Callable[..., Result], listed: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("COLUMNS", "120")
+def test_table(cli: Callable[..., Result], listed: Path) -> None:
     result = cli("runs", "--warehouse", listed)
     assert (result.code, result.err) == (0, "")
-    lines = [line.split() for line in result.out.splitlines()]
-    assert " ".join(lines[0]) == "run kind data set model status result started seconds stages"
-    assert [line[0] for line in lines[2:] if len(line) > 3] == ["sae-2", "sae-1", "rec-2", "rec-1"]
-    assert lines[2] == ["sae-2", "sae", "toy", "sae", "running", "2001-02-03", "04:03"]
-    assert lines[3][5:] == ["FVU", "0.1000", "2001-02-03", "04:02", "1.0", "train", "encode"]
-    assert " ".join(lines[5][3:]) == "bprmf done NDCG@10 0.1235 2001-02-03 04:00 2.5 train"
-    assert lines[6] == ["HR@10", "0.2000"]
+    assert result.out.splitlines() == [
+        "run    status   started (UTC)     seconds",
+        "sae-2  running  2001-02-03 04:03",
+        "  sae on toy of rec-1",
+        "  done: nothing yet",
+        "sae-1  done     2001-02-03 04:02      1.0",
+        "  sae on toy of rec-1",
+        "  FVU 0.1000  done: train encode",
+        "rec-2  done     2001-02-03 04:01      2.5",
+        "  bprmf on toy",
+        "  done: train",
+        "rec-1  done     2001-02-03 04:00      2.5",
+        "  bprmf on toy",
+        "  NDCG@10 0.1235, HR@10 0.2000  done: train",
+    ]
 
 
 def test_json(cli: Callable[..., Result], listed: Path) -> None:
