@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -10,8 +9,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from recsae.cli.options import DataOption, ForceOption, JsonOption
-from recsae.cli.output import json_text, note, plain, table_text
-from recsae.errors import RecsaeError
+from recsae.cli.output import json_line, json_text, note, table_text
+from recsae.errors import RecsaeError, UsageError
 
 if TYPE_CHECKING:
     from recsae.datasets import Dataset
@@ -22,11 +21,19 @@ DATA = Path("data")
 TOP_TAGS = 20
 """Most frequent tags that ``describe`` shows."""
 
-FILMS = "For ml-100k"
+SOURCE = "Where the data come from"
+KEPT = "What is kept"
+TABLE = "Columns of csv and parquet"
 MADE = "For planted"
 COUNTS = ("users", "items", "interactions", "item_tags")
 
 Name = Annotated[str, typer.Argument(metavar="NAME", help="A data set; see recsae data list.")]
+
+
+def column(words: str, option: str | None = None) -> Any:
+    """An option that names a column."""
+    names = [option] if option else []
+    return typer.Option(*names, metavar="COLUMN", help=words, rich_help_panel=TABLE)
 
 
 @app.command()
@@ -37,19 +44,75 @@ def prepare(
         Path | None,
         typer.Option(
             metavar="PATH",
-            help="ml-100k.zip, a folder with its files, or a RecBole wheel. Default: download.",
-            rich_help_panel=FILMS,
+            help="File, folder or zip archive. ml-100k and ml-1m are downloaded without it.",
+            rich_help_panel=SOURCE,
+        ),
+    ] = None,
+    items: Annotated[
+        str | None,
+        typer.Option(
+            metavar="FILE|N",
+            help="csv, parquet: file that describes the items. planted: how many, default 400.",
+            rich_help_panel=SOURCE,
+        ),
+    ] = None,
+    stored_as: Annotated[
+        str | None,
+        typer.Option(
+            "--name",
+            help="Name to store it under. amazon, csv and parquet need one; "
+            "default for rechorus: the folder's.",
+            rich_help_panel=SOURCE,
         ),
     ] = None,
     min_rating: Annotated[
         float | None,
-        typer.Option(help="Leave out ratings below this. Default 4.", rich_help_panel=FILMS),
+        typer.Option(
+            help="Leave out ratings below this. Default 4, for amazon none.", rich_help_panel=KEPT
+        ),
     ] = None,
     core: Annotated[
-        int | None, typer.Option(help="Least interactions of a user and an item. Default 5.")
+        int | None,
+        typer.Option(
+            help="Least interactions of a user and an item. Default 5; "
+            "none where the split is given.",
+            rich_help_panel=KEPT,
+        ),
+    ] = None,
+    split: Annotated[
+        str | None,
+        column("Column that says train, dev or test. Default: last is test, the one before dev."),
+    ] = None,
+    user: Annotated[str | None, column("Users. Default user_id.")] = None,
+    item: Annotated[str | None, column("Items, in both files. Default item_id.")] = None,
+    time: Annotated[
+        str | None, column("Times. Default time; none takes the order of the rows.")
+    ] = None,
+    rating: Annotated[str | None, column("Ratings. Default: every row counts.")] = None,
+    title: Annotated[str | None, column("Titles, in the file of items.")] = None,
+    tags: Annotated[
+        str | None,
+        typer.Option(
+            metavar="COLUMNS",
+            help="Columns of tags in the file of items, between commas.",
+            rich_help_panel=TABLE,
+        ),
+    ] = None,
+    tag_separator: Annotated[
+        str | None,
+        typer.Option(
+            metavar="TEXT", help="Between the tags of a field. Default |.", rich_help_panel=TABLE
+        ),
+    ] = None,
+    separator: Annotated[
+        str | None,
+        typer.Option(
+            metavar="WORD",
+            help="csv: comma (default), tab, semicolon, bar or blank.",
+            rich_help_panel=TABLE,
+        ),
     ] = None,
     users: Annotated[int | None, typer.Option(help="Default 800.", rich_help_panel=MADE)] = None,
-    items: Annotated[int | None, typer.Option(help="Default 400.", rich_help_panel=MADE)] = None,
     concepts: Annotated[
         int | None,
         typer.Option(help="Concepts that items are made from. Default 16.", rich_help_panel=MADE),
@@ -61,46 +124,62 @@ def prepare(
     seed: Annotated[
         int | None, typer.Option(min=0, help="Default 0.", rich_help_panel=MADE)
     ] = None,
-    stored_as: Annotated[
-        str | None,
-        typer.Option(
-            "--name",
-            help="Name to store it under, so that several can stand side by side.",
-            rich_help_panel=MADE,
-        ),
-    ] = None,
     force: ForceOption = False,
 ) -> None:
-    """Prepare a data set: ml-100k (downloaded or from --source) or planted (made here).
+    """Prepare a data set: ml-100k, ml-1m, lastfm-2k, planted, or one of your own.
+
+    Your own may be a folder of ReChorus (rechorus), reviews and meta of Amazon (amazon), or
+    tables of any origin (csv, parquet).
 
     \b
     Example:
       recsae data prepare ml-100k
-      recsae data prepare ml-100k --source ml-100k.zip
+      recsae data prepare lastfm-2k --source hetrec2011-lastfm-2k
+      recsae data prepare rechorus --source Grocery --name grocery
+      recsae data prepare csv --source plays.csv --items songs.csv --name songs \\
+        --user listener --item song --time played --title name --tags genre,mood
       recsae data prepare planted --concepts 8 --name easy
     """
     from recsae import datasets
 
+    counted = name == "planted" and items is not None
     datasets.prepare(
         name,
         data,
         source=source,
+        items_file=Path(items) if items is not None and not counted else None,
         force=force,
         report=note,
         stored_as=stored_as,
         min_rating=min_rating,
         core=core,
+        split=split,
+        user=user,
+        item=item,
+        time=time,
+        rating=rating,
+        title=title,
+        tags=tags,
+        tag_separator=tag_separator,
+        separator=separator,
         users=users,
-        items=items,
+        items=count_of("--items", items) if counted else None,
         concepts=concepts,
         noise_tags=noise_tags,
         seed=seed,
     )
 
 
+def count_of(option: str, text: str | None) -> int:
+    """The number that an option has; UsageError when it is none."""
+    if text is None or not (text.isascii() and text.isdigit() and len(text) <= 18):
+        raise UsageError(f"{option} is {text}, but it must be a whole number", f"change {option}")
+    return int(text)
+
+
 @app.command("list")
 def list_(data: DataOption = DATA, as_json: JsonOption = False) -> None:
-    """List the data sets: those that can be prepared, and those that are.
+    """List the data sets: those that can be prepared, the forms of your own, those prepared.
 
     \b
     Example:
@@ -110,23 +189,26 @@ def list_(data: DataOption = DATA, as_json: JsonOption = False) -> None:
     if as_json:
         sys.stdout.write(json_text(records))
         return
-    columns = ("data set", "state", *(column.replace("_", " ") for column in COUNTS))
-    rows = [
-        [row["name"], row["state"], *(number(row[column]) for column in COUNTS)] for row in records
-    ]
+    columns = ("data set", "state", *(one.replace("_", " ") for one in COUNTS))
+    rows = [[row["name"], row["state"], *(number(row[one]) for one in COUNTS)] for row in records]
     numeric = [False, False, *(True for _ in COUNTS)]
     sys.stdout.write(table_text(columns, rows, numeric))
 
 
 def listed(data: Path) -> list[dict[str, Any]]:
-    """One record per data set: name, state (prepared, not prepared, damaged), counts, about."""
+    """One record per data set: name, counts, about, and its state.
+
+    The state is prepared, not prepared, damaged, or form: that of a source of one's own.
+    """
     from recsae import datasets
     from recsae.datasets.prepare import RECIPES
 
     records = []
     names = datasets.prepared(data)
     for name in [*RECIPES, *(name for name in names if name not in RECIPES)]:
-        state, info = "not prepared", {}
+        known = RECIPES.get(name)
+        form = known is not None and known.name in ("folder", "required")
+        state, info = "form" if form else "not prepared", {}
         if name in names:
             try:
                 state, info = "prepared", datasets.read_info(name, data)
@@ -134,7 +216,7 @@ def listed(data: Path) -> list[dict[str, Any]]:
                 state = "damaged"
                 note(error.message)
         known = RECIPES.get(info.get("recipe", name))
-        counts = {column: info.get("counts", {}).get(column) for column in COUNTS}
+        counts = {one: info.get("counts", {}).get(one) for one in COUNTS}
         records.append(
             {"name": name, "state": state, **counts, "about": known.about if known else ""}
         )
@@ -158,7 +240,7 @@ def describe(name: Name, data: DataOption = DATA, as_json: JsonOption = False) -
 
     record = description(datasets.read_dataset(name, data))
     if as_json:
-        sys.stdout.write(json.dumps(plain(record), indent=2, ensure_ascii=False) + "\n")
+        sys.stdout.write(json_line(record, indent=2) + "\n")
     else:
         sys.stdout.write("\n".join(described(record)))
 

@@ -1,4 +1,4 @@
-"""Getting MovieLens 100K over the network: GroupLens' archive, else the RecBole wheel through pip.
+"""Getting MovieLens over the network: GroupLens' archive; for 100K, else RecBole's wheel, by pip.
 
 Downloads land in a temporary folder and are compared with the published checksums; only the
 canonical tables are kept. ``RECSAE_OFFLINE=1`` keeps the network untouched.
@@ -21,6 +21,8 @@ from recsae.errors import DataError
 GROUPLENS_URL = "https://files.grouplens.org/datasets/movielens/ml-100k.zip"
 GROUPLENS_MD5 = "0e33842e24a9c977be4e0107933c0723"
 GROUPLENS_SHA256 = "50d2a982c66986937beb9ffb3aa76efe955bf3d5c6b761f4e3a7cd717c6a3229"
+ML_1M_URL = "https://files.grouplens.org/datasets/movielens/ml-1m.zip"
+ML_1M_MD5 = "c4d9eecfca2ab87c1945afe126590906"
 RECBOLE = "recbole==1.2.1"
 RECBOLE_SHA256 = "9c9948202011f37eb0a7c6768129313f00d6403ad221ec940d5e2d5d5f33a407"
 
@@ -43,7 +45,7 @@ def fetch_ml_100k(folder: Path, report: Callable[[str], None]) -> tuple[Path, st
     Errors: DataError of one line saying what to download by hand.
     """
     if offline():
-        raise _by_hand("RECSAE_OFFLINE is set")
+        raise _by_hand("ml-100k", GROUPLENS_URL, "RECSAE_OFFLINE is set")
     failures = []
     for route, get in (("grouplens", get_grouplens), ("recbole", get_recbole)):
         report(f"downloading from {GROUPLENS_URL if route == 'grouplens' else RECBOLE}")
@@ -52,29 +54,52 @@ def fetch_ml_100k(folder: Path, report: Callable[[str], None]) -> tuple[Path, st
         except DataError as error:
             report(error.message)
             failures.append(error.message)
-    raise _by_hand("; ".join(failures))
+    raise _by_hand("ml-100k", GROUPLENS_URL, "; ".join(failures))
 
 
-def _by_hand(reason: str) -> DataError:
+def fetch_ml_1m(folder: Path, report: Callable[[str], None]) -> tuple[Path, str]:
+    """Download into ``folder``; return the archive and the name of its route.
+
+    Errors: DataError of one line saying what to download by hand.
+    """
+    if offline():
+        raise _by_hand("ml-1m", ML_1M_URL, "RECSAE_OFFLINE is set")
+    report(f"downloading from {ML_1M_URL}")
+    target = folder / "ml-1m.zip"
+    try:
+        data = _download(ML_1M_URL)
+        found = hashlib.md5(data, usedforsecurity=False).hexdigest()
+        _compare(found, ML_1M_MD5, target.name, "MD5")
+    except DataError as error:
+        raise _by_hand("ml-1m", ML_1M_URL, error.message) from None
+    target.write_bytes(data)
+    return target, "grouplens"
+
+
+def _by_hand(name: str, url: str, reason: str) -> DataError:
     return DataError(
-        f"ml-100k cannot be downloaded ({reason}); "
-        f"get {GROUPLENS_URL} and pass it with --source FILE",
-        "recsae data prepare ml-100k --source ml-100k.zip",
+        f"{name} cannot be downloaded ({reason}); get {url} and pass it with --source FILE",
+        f"recsae data prepare {name} --source {name}.zip",
     )
 
 
 def get_grouplens(folder: Path) -> Path:
-    """The archive of GroupLens, its checksum compared."""
+    """The archive of MovieLens 100K, its checksum compared."""
     target = folder / "ml-100k.zip"
-    try:
-        with urllib.request.urlopen(GROUPLENS_URL, timeout=TIMEOUT) as reply:
-            data = reply.read(MAX_ARCHIVE + 1)
-    except (OSError, http.client.HTTPException) as error:
-        reason = getattr(error, "reason", None) or error
-        raise DataError(f"files.grouplens.org: {reason}") from None
+    data = _download(GROUPLENS_URL)
     check(data, GROUPLENS_SHA256, target.name)
     target.write_bytes(data)
     return target
+
+
+def _download(url: str) -> bytes:
+    try:
+        with urllib.request.urlopen(url, timeout=TIMEOUT) as reply:
+            data: bytes = reply.read(MAX_ARCHIVE + 1)
+            return data
+    except (OSError, http.client.HTTPException) as error:
+        reason = getattr(error, "reason", None) or error
+        raise DataError(f"files.grouplens.org: {reason}") from None
 
 
 def get_recbole(folder: Path) -> Path:
@@ -101,8 +126,11 @@ def get_recbole(folder: Path) -> Path:
 
 def check(data: bytes, sha256: str, name: str) -> None:
     """DataError unless the data have the published checksum."""
-    found = hashlib.sha256(data).hexdigest()
-    if found != sha256:
+    _compare(hashlib.sha256(data).hexdigest(), sha256, name, "SHA-256")
+
+
+def _compare(found: str, published: str, name: str, kind: str) -> None:
+    if found != published:
         raise DataError(
-            f"{name} has the SHA-256 {found[:12]}..., not the published {sha256[:12]}..."
+            f"{name} has the {kind} {found[:12]}..., not the published {published[:12]}..."
         )

@@ -102,8 +102,13 @@ class Cells:
         return text
 
     def error(self, line: int, column: str, text: str, wanted: str) -> DataError:
-        shown = repr(text[:40]) if text.strip() else "empty"
-        return DataError(f"{self.name} line {line}: column {column} is {shown}, not {wanted}")
+        return wrong(f"{self.name} line {line}", column, text, wanted)
+
+
+def wrong(place: str, column: str, text: str, wanted: str) -> DataError:
+    """The error of one field: where it is, its column, its value, and what it should be."""
+    shown = repr(text[:40]) if text.strip() else "empty"
+    return DataError(f"{place}: column {column} is {shown}, not {wanted}")
 
 
 def first_repeated(ids: Sequence[int]) -> Iterator[int]:

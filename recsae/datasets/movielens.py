@@ -15,7 +15,7 @@ import polars as pl
 from recsae.config import StageConfig, require
 from recsae.datasets.lines import Cells, first_repeated, split_headed, split_rows
 from recsae.datasets.sources import SourceFile
-from recsae.datasets.split import MIN_CORE, Raw, latest
+from recsae.datasets.split import MIN_CORE, Raw, positives
 from recsae.datasets.tags import film_frames
 from recsae.errors import DataError
 
@@ -79,13 +79,8 @@ def read(files: Sequence[SourceFile], options: ML100KOptions) -> Raw:
         ratings, films = _rating_frame(data, _recbole_rows(data)), _recbole_films(item)
     _check_complete(ratings, films, data, item)
     items, tags = film_frames(films)
-    last = latest(ratings)
-    kept = last.filter(pl.col("rating") >= options.min_rating)
-    dropped = {
-        "duplicate": ratings.height - last.height,
-        "below_min_rating": last.height - kept.height,
-    }
-    return Raw(kept.drop("rating"), items, tags, dropped)
+    kept, dropped = positives(ratings, options.min_rating)
+    return Raw(kept, items, tags, dropped)
 
 
 Rating = tuple[int, int, float, int]
@@ -155,6 +150,10 @@ def _check_complete(
     """Compare with EXPECTED; film ids have to be unique."""
     for index in first_repeated([film[0] for film in films]):
         raise DataError(f"{item.name}: film {films[index][0]} occurs twice")
+    known = ratings["source_item_id"].is_in([film[0] for film in films])
+    if not known.all():
+        source_id = ratings["source_item_id"].filter(~known)[0]
+        raise DataError(f"{data.name}: item {source_id} has ratings but is not in {item.name}")
     found = {
         "ratings": (data.name, ratings.height),
         "users": (data.name, ratings["source_user_id"].n_unique()),

@@ -9,16 +9,27 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import polars as pl
 from filelock import FileLock, Timeout
 
 from recsae.config import StageConfig, option
-from recsae.datasets import canonical, fetch, movielens, planted
+from recsae.datasets import (
+    amazon,
+    canonical,
+    fetch,
+    lastfm,
+    ml1m,
+    movielens,
+    planted,
+    rechorus,
+    tabular,
+)
 from recsae.datasets.canonical import FILE_NAMES, TRUTH, TRUTH_SCHEMA, Tables
 from recsae.datasets.sources import SourceFile, read_source
-from recsae.datasets.split import TAG_RULE, Raw, build
+from recsae.datasets.split import TAG_RULE, Made, Raw, build
+from recsae.datasets.streams import Found
 from recsae.errors import DataError, UsageError
 from recsae.warehouse.files import clean_leftovers, replace_folder, safe_name, temp_folder
 
@@ -32,34 +43,48 @@ WAIT = 600.0
 
 
 REASONS = {
-    "duplicate": "ratings, because the same user rated the same item later",
+    "duplicate": "interactions, because the same user met the same item later",
     "below_min_rating": "ratings below --min-rating",
     "below_core": "interactions of users or items with fewer than --core of them",
+    "relation_unknown_item": "related items that item_meta.csv does not have",
+    "tag_unknown_item": "tags given to items that the source does not describe",
+    "tag_one_user": "item tags that a single user gave",
+    "tag_not_text": "titles, brands and categories that are no text",
+    "item_repeated": "descriptions of items that were described before",
     "item_tags_rare": f"item tags, because {TAG_RULE}",
 }
 """What ``dropped`` in ``dataset.json`` counts."""
 
 
 @dataclass(frozen=True)
-class Made:
-    """What a recipe gives: tables to write and what to record about them."""
+class Inputs:
+    """Where a data set is read from."""
 
-    tables: Tables
-    dropped: dict[str, int]
-    sources: list[dict[str, str]]
+    source: Path | None
+    """``--source``, a file or folder; None: it is downloaded or made."""
+    items: Path | None
+    """``--items`` of csv and parquet: the file that describes the items."""
+    temp: Path
+    """Folder for downloads; it does not exist yet and goes away in the end."""
+    report: Report
 
 
 @dataclass(frozen=True)
 class Recipe:
-    """A data set that can be prepared."""
+    """A data set, or a form of data sets, that can be prepared."""
 
     about: str
     licence: str
     options: type[StageConfig]
-    make: Callable[[Any, Path | None, Path, Report], Made]
-    """(options, source or None, empty temporary folder, report) -> tables."""
-    takes_source: bool
-    takes_name: bool
+    make: Callable[[Any, Inputs], Made]
+    files: Callable[[Path, Path | None], Found] | None = None
+    """Where the source is the user's: its files, to notice that they are other ones."""
+    source: Literal["none", "optional", "required"] = "required"
+    items: bool = False
+    """Whether it takes a file of items."""
+    name: Literal["fixed", "own", "folder", "required"] = "own"
+    """Name to store it under: the recipe's; the recipe's unless given; the source's unless given;
+    always given."""
 
 
 def available() -> list[str]:
@@ -71,7 +96,7 @@ def recipe(name: str) -> Recipe:
     """The recipe of a data set; UsageError naming the nearest names when there is none."""
     if name in RECIPES:
         return RECIPES[name]
-    near = difflib.get_close_matches(name, RECIPES, cutoff=0.4)
+    near = difflib.get_close_matches(name, RECIPES)
     hint = f"did you mean {' or '.join(near)}?" if near else f"there are {', '.join(RECIPES)}"
     raise UsageError(f"there is no data set {name!r}", hint)
 
@@ -81,6 +106,7 @@ def prepare(
     data_dir: Path,
     *,
     source: Path | None = None,
+    items_file: Path | None = None,
     force: bool = False,
     report: Report = lambda _: None,
     stored_as: str | None = None,
@@ -94,21 +120,34 @@ def prepare(
     """
     found = recipe(name)
     chosen = _options(name, found, options)
-    stored = _stored_name(name, found, stored_as)
-    if source is not None:
-        _check_source(name, found, source)
-    place = data_dir / stored
+    _check_source(name, found, source, items_file)
+    place = data_dir / _stored_name(name, found, stored_as, source)
+    task = _Task(name, found, chosen, source, items_file, place, report)
     try:
-        with _lock(data_dir, stored, report):
-            if force or not _is_prepared(stored, data_dir, name, chosen, report):
+        with _lock(data_dir, place.name, report):
+            if force or not _is_prepared(task):
                 _check_place(place)
-                _prepare(name, found, chosen, source, place, report)
+                _prepare(task)
     except OSError as error:
         reason = error.strerror or str(error)
         raise DataError(
-            f"cannot prepare {stored} in {data_dir}: {reason}", "choose another folder with --data"
+            f"cannot prepare {place.name} in {data_dir}: {reason}",
+            "choose another folder with --data",
         ) from None
     return place
+
+
+@dataclass(frozen=True)
+class _Task:
+    """What ``prepare`` was called with, checked."""
+
+    name: str
+    found: Recipe
+    options: StageConfig
+    source: Path | None
+    items: Path | None
+    place: Path
+    report: Report
 
 
 def _options(name: str, found: Recipe, given: dict[str, Any]) -> StageConfig:
@@ -121,21 +160,31 @@ def _options(name: str, found: Recipe, given: dict[str, Any]) -> StageConfig:
     return found.options(**given)
 
 
-def _stored_name(name: str, found: Recipe, stored_as: str | None) -> str:
+def _stored_name(name: str, found: Recipe, stored_as: str | None, source: Path | None) -> str:
+    if stored_as is None and found.name == "folder" and source is not None:
+        stored_as = source.resolve().name.removesuffix(".zip")
+    if stored_as is None and found.name == "required":
+        raise UsageError(f"data set {name} needs a name to store it under", "give --name NAME")
     if stored_as is None or stored_as == name:
         return name
-    if not found.takes_name:
-        raise UsageError(f"data set {name} takes no --name", "only planted does")
+    if found.name == "fixed":
+        raise UsageError(f"data set {name} takes no --name", "leave it out")
     if stored_as in RECIPES:
         raise UsageError(f"--name {stored_as} is the name of another data set", "change --name")
     return safe_name("data set", stored_as)
 
 
-def _check_source(name: str, found: Recipe, source: Path) -> None:
-    if not found.takes_source:
+def _check_source(name: str, found: Recipe, source: Path | None, items: Path | None) -> None:
+    if source is None and found.source == "required":
+        raise UsageError(f"data set {name} needs --source", "give --source PATH")
+    if source is not None and found.source == "none":
         raise UsageError(f"data set {name} takes no --source", "it is made, not read")
-    if not os.path.exists(source):  # Path.exists raises where a folder above may not be read
-        raise UsageError(f"--source {source} does not exist", "change --source")
+    if items is not None and not found.items:
+        raise UsageError(f"data set {name} takes no file of items", "leave --items out")
+    for place, words in ((source, "--source"), (items, "--items")):
+        if place is not None and not os.path.exists(place):
+            # Path.exists raises where a folder above may not be read
+            raise UsageError(f"{words} {place} does not exist", f"change {words}")
 
 
 @contextmanager
@@ -160,20 +209,24 @@ def _lock(data_dir: Path, stored: str, report: Report) -> Iterator[None]:
         lock.release()
 
 
-def _is_prepared(
-    stored: str, data_dir: Path, name: str, chosen: StageConfig, report: Report
-) -> bool:
+def _is_prepared(task: _Task) -> bool:
     """Whether the folder holds this very data set, undamaged."""
-    if not (data_dir / stored / canonical.INFO).exists():
+    stored, report = task.place.name, task.report
+    if not (task.place / canonical.INFO).exists():
         return False
     try:
-        info = canonical.read_dataset(stored, data_dir).info
+        info = canonical.read_dataset(stored, task.place.parent).info
     except DataError as error:
         report(f"{error.message}; preparing it again")
         return False
-    if (info.get("recipe"), info["options"]) != (name, chosen.to_json()):
+    if (info.get("recipe"), info["options"]) != (task.name, task.options.to_json()):
         report(f"{stored} was prepared with other options; preparing it again")
         return False
+    if task.found.files and task.source:
+        entries = task.found.files(task.source, task.items)
+        if [one["sha256"] for one in info["sources"]] != [one.sha256 for one in entries.values()]:
+            report(f"{stored} was prepared from other files; preparing it again")
+            return False
     report(f"{stored} is prepared already; --force prepares it again")
     return True
 
@@ -192,31 +245,25 @@ def _check_place(place: Path) -> None:
         )
 
 
-def _prepare(
-    name: str,
-    found: Recipe,
-    chosen: StageConfig,
-    source: Path | None,
-    place: Path,
-    report: Report,
-) -> None:
-    work = place.parent / WORK
+def _prepare(task: _Task) -> None:
+    work = task.place.parent / WORK
     clean_leftovers(work)
-    with temp_folder(work, place.name) as temp:
-        made = found.make(chosen, source, temp / "download", report)
+    with temp_folder(work, task.place.name) as temp:
+        inputs = Inputs(task.source, task.items, temp / "download", task.report)
+        made = task.found.make(task.options, inputs)
         folder = temp / "prepared"
         folder.mkdir()
         info = {
-            "name": place.name,
-            "recipe": name,
-            "options": chosen.to_json(),
+            "name": task.place.name,
+            "recipe": task.name,
+            "options": task.options.to_json(),
             "sources": made.sources,
             "dropped": made.dropped,
             "tag_rule": TAG_RULE,
         }
         complete = canonical.write(folder, made.tables, info)
-        replace_folder(folder, place)
-    _narrate(place.name, complete, report)
+        replace_folder(folder, task.place)
+    _narrate(task.place.name, complete, task.report)
 
 
 def _narrate(stored: str, info: dict[str, Any], report: Report) -> None:
@@ -231,14 +278,40 @@ def _narrate(stored: str, info: dict[str, Any], report: Report) -> None:
     )
 
 
-def _make_ml_100k(
-    options: movielens.ML100KOptions, source: Path | None, temp: Path, report: Report
-) -> Made:
+def _reader(
+    files: Callable[[Path, Path | None], Found],
+    read: Callable[[Found, Any], Raw],
+    download: Callable[[Path, Report], tuple[Path, str]] | None = None,
+) -> Callable[[Any, Inputs], Made]:
+    """How a source is prepared: find its files, read them, build the tables."""
+
+    def make(options: Any, inputs: Inputs) -> Made:
+        source, route = inputs.source, "source"
+        if source is None and download is not None:
+            inputs.temp.mkdir()
+            source, route = download(inputs.temp, inputs.report)
+        if source is None:
+            raise UsageError("there is no source", "give --source PATH")
+        found = files(source, inputs.items)
+        inputs.report(f"reading {' and '.join(entry.name for entry in found.values())}")
+        raw = read(found, options)
+        for note in raw.notes:
+            inputs.report(note)
+        tables, dropped = build(raw, options.core)
+        sources = [
+            {"file": one.name, "sha256": one.sha256, "route": route} for one in found.values()
+        ]
+        return Made(tables, dropped, sources)
+
+    return make
+
+
+def _make_ml_100k(options: movielens.ML100KOptions, inputs: Inputs) -> Made:
     """Read from the source given, else from a download."""
-    route = "source"
+    source, report, route = inputs.source, inputs.report, "source"
     if source is None:
-        temp.mkdir()
-        source, route = fetch.fetch_ml_100k(temp, report)
+        inputs.temp.mkdir()
+        source, route = fetch.fetch_ml_100k(inputs.temp, report)
     files = read_source(source, (movielens.GROUPLENS, movielens.RECBOLE))
     report(f"reading {' and '.join(file.name for file in files)}")
     raw = movielens.read(files, options)
@@ -278,9 +351,7 @@ def _check_content(
         )
 
 
-def _make_planted(
-    options: planted.PlantedOptions, source: Path | None, temp: Path, report: Report
-) -> Made:
+def _make_planted(options: planted.PlantedOptions, inputs: Inputs) -> Made:
     """Generate; the truth is kept beside the canonical tables."""
     raw, truth = planted.generate(options)
     tables, dropped = build(raw, options.core)
@@ -300,15 +371,63 @@ RECIPES = {
         licence="research use only, no redistribution; see the README of the GroupLens archive",
         options=movielens.ML100KOptions,
         make=_make_ml_100k,
-        takes_source=True,
-        takes_name=False,
+        source="optional",
+        name="fixed",
+    ),
+    "ml-1m": Recipe(
+        about="MovieLens 1M: 1,000,209 ratings of films, 2000-2003 (GroupLens)",
+        licence="research use only, no redistribution; see the README of the GroupLens archive",
+        options=ml1m.ML1MOptions,
+        make=_reader(ml1m.files, ml1m.read, fetch.fetch_ml_1m),
+        files=ml1m.files,
+        source="optional",
+    ),
+    "lastfm-2k": Recipe(
+        about="Last.fm: artists and tags of 1,892 listeners, without times (HetRec 2011)",
+        licence="non-commercial use; see readme.txt of the archive",
+        options=lastfm.LastFMOptions,
+        make=_reader(lastfm.files, lastfm.read),
+        files=lastfm.files,
     ),
     "planted": Recipe(
         about="synthetic data with known concepts and noise tags",
         licence="made by recsae; free to use",
         options=planted.PlantedOptions,
         make=_make_planted,
-        takes_source=False,
-        takes_name=True,
+        source="none",
+    ),
+    "amazon": Recipe(
+        about="any category of Amazon's reviews, 5-core (McAuley)",
+        licence="see the page of the data; no redistribution",
+        options=amazon.AmazonOptions,
+        make=_reader(amazon.files, amazon.read),
+        files=amazon.files,
+        name="required",
+    ),
+    "rechorus": Recipe(
+        about="any folder of ReChorus, with its splits and ids",
+        licence="that of the data",
+        options=rechorus.ReChorusOptions,
+        make=_reader(rechorus.files, rechorus.read),
+        files=rechorus.files,
+        name="folder",
+    ),
+    "csv": Recipe(
+        about="any interactions in CSV",
+        licence="that of the data",
+        options=tabular.CsvOptions,
+        make=_reader(tabular.files, tabular.read_csv),
+        files=tabular.files,
+        items=True,
+        name="required",
+    ),
+    "parquet": Recipe(
+        about="any interactions in Parquet",
+        licence="that of the data",
+        options=tabular.ParquetOptions,
+        make=_reader(tabular.files, tabular.read_parquet),
+        files=tabular.files,
+        items=True,
+        name="required",
     ),
 }

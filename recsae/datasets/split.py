@@ -2,13 +2,15 @@
 
 The protocol of the reference (ReChorus): implicit positives, iterated k-core, leave-one-out by
 time. All functions are pure; a frame of interactions has ``source_user_id``, ``source_item_id``
-and ``time``, all Int64.
+(Int64, or an Enum in the order of the ids) and ``time`` (Int64, or Float64 where it has fractions).
+A source that comes split has ``split`` (an Enum) as well, and ``row``, its order of rows.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
+import numpy as np
 import polars as pl
 
 from recsae.datasets.canonical import SCHEMAS, Tables
@@ -28,19 +30,55 @@ class Raw:
     """What a reader delivers, under the source's own ids."""
 
     interactions: pl.DataFrame
-    """source_user_id, source_item_id, time; Int64, one row per interaction, in any order."""
+    """source_user_id, source_item_id, time and perhaps split, row; one row per interaction."""
     items: pl.DataFrame
-    """source_item_id Int64 (unique), title String."""
+    """source_item_id (unique), title String; an item without a row here has no title."""
     tags: pl.DataFrame
-    """source_item_id Int64, kind String, tag String (``prefix:value``)."""
+    """source_item_id, kind String, tag String (``prefix:value``)."""
     dropped: dict[str, int]
-    """Interactions that the reader left out, by reason."""
+    """What the reader left out, by reason."""
+    notes: tuple[str, ...] = ()
+    """What the user should know about the source."""
+    dense: bool = False
+    """Whether the source's ids count from 1, so that they are kept and gaps are filled."""
+
+
+@dataclass(frozen=True)
+class Made:
+    """What a recipe gives: tables to write and what to record about them."""
+
+    tables: Tables
+    dropped: dict[str, int]
+    sources: list[dict[str, str]]
 
 
 def latest(ratings: pl.DataFrame) -> pl.DataFrame:
-    """Keep the last of several ratings of one item by one user."""
+    """Keep the last of several ratings of one item by one user.
+
+    Only rows whose pair may occur twice are sorted, which spares memory where there are millions.
+    """
+    pair = ("source_user_id", "source_item_id")
+    hashes = ratings.select(pair=pl.struct(pair).hash())["pair"]
+    ordered = np.sort(hashes.to_numpy())
+    again = hashes.is_in(pl.Series(ordered[1:][ordered[1:] == ordered[:-1]]).unique().implode())
+    if not again.any():
+        return ratings
     order = sorted(ratings.columns, key=lambda column: column != "time")
-    return ratings.sort(order).unique(["source_user_id", "source_item_id"], keep="last")
+    last = ratings.filter(again).sort(order).unique(pair, keep="last")
+    return pl.concat([ratings.filter(~again), last])
+
+
+def positives(ratings: pl.DataFrame, least: float | None) -> tuple[pl.DataFrame, dict[str, int]]:
+    """Interactions that count, without the column ``rating``: the latest of every user and item,
+    and of these the ones rated ``least`` or more; and how many were dropped for which reason.
+    """
+    last = latest(ratings)
+    kept = last if least is None else last.filter(pl.col("rating") >= least)
+    dropped = {
+        "duplicate": ratings.height - last.height,
+        "below_min_rating": last.height - kept.height,
+    }
+    return kept.drop("rating", strict=False), dropped
 
 
 def k_core(interactions: pl.DataFrame, k: int) -> pl.DataFrame:
@@ -53,20 +91,25 @@ def k_core(interactions: pl.DataFrame, k: int) -> pl.DataFrame:
         interactions = kept
 
 
+def in_order(interactions: pl.DataFrame) -> pl.DataFrame:
+    """Add position, from 1: by split where one is given, then time; ties by row, else item id."""
+    user = "source_user_id"
+    given = interactions.columns
+    split = ["split"] if "split" in given else []
+    tie = "row" if "row" in given else "source_item_id"
+    ordered = interactions.sort(user, *split, "time", tie)
+    return ordered.with_columns(position=pl.int_range(1, pl.len() + 1).over(user))
+
+
 def leave_one_out(interactions: pl.DataFrame) -> pl.DataFrame:
     """Add position (from 1) and split: by time, ties by item id; last is test, second last dev."""
-    user = "source_user_id"
-    position, size = pl.col("position"), pl.len().over(user)
-    return (
-        interactions.sort(user, "time", "source_item_id")
-        .with_columns(position=pl.int_range(1, pl.len() + 1).over(user))
-        .with_columns(
-            split=pl.when(position == size)
-            .then(pl.lit("test"))
-            .when(position == size - 1)
-            .then(pl.lit("dev"))
-            .otherwise(pl.lit("train"))
-        )
+    position, size = pl.col("position"), pl.len().over("source_user_id")
+    return in_order(interactions).with_columns(
+        split=pl.when(position == size)
+        .then(pl.lit("test"))
+        .when(position == size - 1)
+        .then(pl.lit("dev"))
+        .otherwise(pl.lit("train"))
     )
 
 
@@ -78,21 +121,28 @@ def dense_ids(source_ids: pl.Series, name: str) -> pl.DataFrame:
     )
 
 
-def build(raw: Raw, core: int) -> tuple[Tables, dict[str, int]]:
+def build(raw: Raw, core: int | None) -> tuple[Tables, dict[str, int]]:
     """Canonical tables of raw data, and how many rows were dropped for which reason.
 
+    ``core`` None keeps everything, and the split that the source has. Otherwise the interactions
+    that the k-core leaves are split anew, in the given order.
     Errors: DataError when nothing is left.
     """
-    kept = k_core(raw.interactions, core)
+    kept = raw.interactions if core is None else k_core(raw.interactions, core)
     if kept.is_empty():
+        least = core or 1
         raise DataError(
-            f"no interaction is left: no {core} users and {core} items are tied closely enough",
-            f"use a --core below {core}" if core > MIN_CORE else None,
+            f"no interaction is left: no {least} users and {least} items are tied closely enough",
+            f"use a --core below {least}" if least > MIN_CORE else None,
         )
-    users = dense_ids(kept["source_user_id"], "user_id")
-    ids = dense_ids(kept["source_item_id"], "item_id")
-    split = leave_one_out(kept).join(users, on="source_user_id").join(ids, on="source_item_id")
-    tags = raw.tags.unique().join(ids, on="source_item_id")
+    split = in_order(kept) if core is None and "split" in kept.columns else leave_one_out(kept)
+    keep_ids = raw.dense and core is None
+    users = _ids(kept["source_user_id"], None, "user_id", keep_ids)
+    ids = _ids(kept["source_item_id"], raw.items["source_item_id"], "item_id", keep_ids)
+    split = split.join(users, on="source_user_id").join(ids, on="source_item_id")
+    ids = ids.with_columns(pl.col("source_item_id").cast(pl.String))
+    tags = raw.tags.with_columns(pl.col("source_item_id").cast(pl.String)).unique()
+    tags = tags.join(ids, on="source_item_id")
     common = tags.filter(pl.len().over("tag") >= RARE_BELOW)
     tables = {
         "users": users,
@@ -100,25 +150,28 @@ def build(raw: Raw, core: int) -> tuple[Tables, dict[str, int]]:
         "item_tags": common.sort("item_id", "kind", "tag"),
         "interactions": split.sort("user_id", "position"),
     }
-    dropped = {
-        **raw.dropped,
-        "below_core": raw.interactions.height - kept.height,
-        "item_tags_rare": tags.height - common.height,
-    }
+    below = {} if core is None else {"below_core": raw.interactions.height - kept.height}
+    dropped = {**raw.dropped, **below, "item_tags_rare": tags.height - common.height}
     return {name: _conform(frame, name) for name, frame in tables.items()}, dropped
 
 
+def _ids(used: pl.Series, described: pl.Series | None, name: str, keep: bool) -> pl.DataFrame:
+    """Dense ids of what has interactions; kept ids run up to the largest one that occurs."""
+    if not keep:
+        return dense_ids(used, name)
+    largest = max(int(one.max() or 0) for one in (used, described) if one is not None)  # type: ignore[arg-type]
+    return dense_ids(pl.int_range(1, largest + 1, eager=True), name)
+
+
 def _items(ids: pl.DataFrame, items: pl.DataFrame, split: pl.DataFrame) -> pl.DataFrame:
-    """Kept items with title and popularity; DataError when one has no title."""
+    """Kept items with title (null where the source has none) and popularity."""
     popularity = (
         split.filter(pl.col("split") == "train").group_by("item_id").agg(popularity=pl.len())
     )
-    joined = ids.join(items, on="source_item_id", how="left").join(
+    titles = items.with_columns(pl.col("source_item_id").cast(pl.String))
+    joined = ids.join(titles, on="source_item_id", how="left").join(
         popularity, on="item_id", how="left"
     )
-    untitled = joined.filter(pl.col("title").is_null())
-    if not untitled.is_empty():
-        raise DataError(f"item {untitled['source_item_id'][0]} has interactions but no title")
     return joined.with_columns(pl.col("popularity").fill_null(0)).sort("item_id")
 
 

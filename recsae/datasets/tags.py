@@ -10,6 +10,11 @@ import polars as pl
 PREFIXES = {"genre": "genre", "year": "year", "decade": "decade", "title_word": "word"}
 """Kind of tag -> what its text starts with, so that no two kinds share a text."""
 
+PLAIN_KINDS = frozenset(
+    ("brand", "category", "complement", "decade", "genre", "substitute", "user_tag", "word", "year")
+)
+"""Prefixes that labels leave out, because the values speak for themselves."""
+
 STOP_WORDS = frozenset(
     word
     for line in (
@@ -28,6 +33,7 @@ _ARTICLE = re.compile(
 )
 _SECOND = re.compile(r"(.*\S)\s*\((.*)\)")
 _WORD = re.compile(r"[^\W_]+(?:['’][^\W_]+)*")
+_NUMBER = re.compile(r"-?[0-9]+(?:\.[0-9]+)?")
 _PURE_YEAR = re.compile(r"(1[89]|20)[0-9]{2}")
 
 
@@ -73,6 +79,20 @@ def film_tags(name: str, year: int | None, genres: Sequence[str]) -> Iterator[tu
             yield kind, f"{PREFIXES[kind]}:{text}"
 
 
+def kind_tag(kind: str, value: str) -> tuple[str, str]:
+    """Kind and text of a tag; a value that is a bare number is shown with its kind."""
+    bare = kind in PLAIN_KINDS and _NUMBER.fullmatch(value)
+    return kind, f"{kind}:{kind} {value}" if bare else f"{kind}:{value}"
+
+
+def tag_frame(
+    tags: Sequence[tuple[object, str, str]], id_type: type[pl.Int64] | type[pl.String]
+) -> pl.DataFrame:
+    """Columns source_item_id, kind, tag."""
+    schema = pl.Schema({"source_item_id": id_type(), "kind": pl.String(), "tag": pl.String()})
+    return pl.DataFrame(list(tags), schema=schema, orient="row")
+
+
 def film_frames(
     films: Sequence[tuple[int, str, Sequence[str]]],
 ) -> tuple[pl.DataFrame, pl.DataFrame]:
@@ -86,8 +106,4 @@ def film_frames(
         items.append((source_id, display_title(name, year)))
         tags += [(source_id, *tag) for tag in film_tags(name, year, genres)]
     item_schema = {"source_item_id": pl.Int64, "title": pl.String}
-    tag_schema = {"source_item_id": pl.Int64, "kind": pl.String, "tag": pl.String}
-    return (
-        pl.DataFrame(items, schema=item_schema, orient="row"),
-        pl.DataFrame(tags, schema=tag_schema, orient="row"),
-    )
+    return pl.DataFrame(items, schema=item_schema, orient="row"), tag_frame(tags, pl.Int64)

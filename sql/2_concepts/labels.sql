@@ -39,7 +39,11 @@ select
     latent_id,
     arg_min(tag, place) as leading_tag,
     string_agg(
-        regexp_replace(tag, '^(category|decade|genre|user_tag|word|year):', ''),
+        regexp_replace(
+            tag,
+            '^(brand|category|complement|decade|genre|substitute|user_tag|word|year):',
+            ''
+        ),
         ', ' order by place
     ) as label,
     list(tag order by place) as tags,

@@ -48,6 +48,10 @@ def test_prepare_twice(folder, capsys):
         (("prepare", "planted", "--core", "5.5"), 2, "--core", "recsae data prepare --help"),
         (("prepare", "ml-100k", "--source", "gone"), 2, "--source gone", "change --source"),
         (("prepare", "ml-100k"), 1, "RECSAE_OFFLINE is set", "--source ml-100k.zip"),
+        (("prepare", "ml-1m"), 1, "RECSAE_OFFLINE is set", "--source ml-1m.zip"),
+        (("prepare", "csv", "--source", "."), 2, "csv needs a name", "--name"),
+        (("prepare", "planted", "--items", "x"), 2, "--items is x", "change --items"),
+        (("prepare", "csv", "--users", "9"), 2, "csv takes no --users", "it takes --user,"),
         (("describe", "ml-100k"), 3, "'ml-100k' is not prepared", "recsae data prepare ml-100k"),
         (("describe", "../x"), 2, "data set '../x'", "use letters"),
     ],
@@ -67,11 +71,13 @@ def test_errors(words, code, error, hint, tmp_path, capsys, monkeypatch):
 def test_list(folder, capsys):
     code, out, _ = run(capsys, "list", "--data", folder)
     assert code == 0
-    assert [line.split()[0] for line in out.splitlines()[2:]] == ["ml-100k", "planted", "tiny"]
+    named = ["ml-100k", "ml-1m", "lastfm-2k", "planted", "amazon", "rechorus", "csv", "parquet"]
+    assert [line.split()[0] for line in out.splitlines()[2:]] == [*named, "tiny"]
     _, out, _ = run(capsys, "list", "--data", folder, "--json")
     records = json.loads(out)
-    assert [row["state"] for row in records] == ["not prepared", "not prepared", "prepared"]
-    assert records[2]["users"] == 40
+    states = ["not prepared"] * 4 + ["form"] * 4 + ["prepared"]
+    assert [row["state"] for row in records] == states
+    assert records[-1]["users"] == 40
     assert records[0]["users"] is None
 
 
@@ -97,6 +103,32 @@ def test_describe(folder, capsys):
     assert [row["kind"] for row in record["tag_kinds"]] == ["concept", "noise"]
     frequencies = [row["items"] for row in record["top_tags"]]
     assert frequencies == sorted(frequencies, reverse=True)
+
+
+def test_tables_of_ones_own(tmp_path, capsys):
+    pairs = [(user, item) for user in "abcdef" for item in range(6)]
+    rows = [f"{user};{item};{item}" for user, item in pairs]
+    (tmp_path / "plays.csv").write_text("\n".join(["who;what;when", *rows]))
+    songs = [f"{item};Song {item};pop|{'old' if item else 'new'}" for item in range(6)]
+    (tmp_path / "songs.csv").write_text("\n".join(["what;called;mood", *songs]))
+    words = ("prepare", "csv", "--source", tmp_path / "plays.csv", "--name", "songs")
+    words += ("--items", tmp_path / "songs.csv", "--title", "called", "--tags", "mood")
+    words += ("--user", "who", "--item", "what", "--time", "when", "--separator", "semicolon")
+    assert run(capsys, *words, "--data", tmp_path / "data")[0] == 0
+    code, out, _ = run(capsys, "describe", "songs", "--data", tmp_path / "data", "--json")
+    record = json.loads(out)
+    assert code == 0
+    assert record["counts"]["interactions"] == 36
+    assert record["top_tags"] == [
+        {"tag": "mood:pop", "kind": "mood", "items": 6},
+        {"tag": "mood:old", "kind": "mood", "items": 5},
+    ]
+    _, _, err = run(capsys, *words, "--data", tmp_path / "data")
+    assert "songs is prepared already" in err
+    with (tmp_path / "plays.csv").open("a") as file:
+        file.write("\nf;1;7")
+    _, _, err = run(capsys, *words, "--data", tmp_path / "data")
+    assert "songs was prepared from other files; preparing it again" in err
 
 
 @pytest.mark.parametrize("command", ["prepare", "list", "describe"])

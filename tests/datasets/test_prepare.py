@@ -7,6 +7,7 @@ import shutil
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import pytest
 from datasets import film_files
@@ -37,13 +38,14 @@ def copy(small, tmp_path):
 
 
 def test_names_and_nearest_names(tmp_path):
-    assert available() == ["ml-100k", "planted"]
+    assert available()[:4] == ["ml-100k", "ml-1m", "lastfm-2k", "planted"]
+    assert available()[4:] == ["amazon", "rechorus", "csv", "parquet"]
     with pytest.raises(UsageError) as caught:
         prepare("ml100k", tmp_path)
     assert caught.value.hint == "did you mean ml-100k?"
     with pytest.raises(UsageError) as caught:
         prepare("zzz", tmp_path)
-    assert caught.value.hint == "there are ml-100k, planted"
+    assert caught.value.hint.startswith("there are ml-100k, ml-1m, lastfm-2k")
 
 
 @pytest.mark.parametrize(
@@ -54,6 +56,12 @@ def test_names_and_nearest_names(tmp_path):
         ("ml-100k", {"stored_as": "films"}, "ml-100k takes no --name"),
         ("planted", {"stored_as": "ml-100k"}, "another data set"),
         ("planted", {"stored_as": "../x"}, "cannot be used as a folder name"),
+        ("rechorus", {}, "rechorus needs --source"),
+        ("csv", {"source": Path(__file__)}, "csv needs a name"),
+        ("parquet", {"source": Path(__file__), "separator": "tab"}, "takes no --separator"),
+        ("ml-1m", {"items_file": Path(__file__)}, "ml-1m takes no file of items"),
+        ("csv", {"items_file": Path("gone"), "source": Path(__file__)}, "--items gone does not"),
+        ("lastfm-2k", {"source": Path(__file__), "min_rating": 4}, "takes no --min-rating"),
     ],
 )
 def test_options_that_do_not_belong(name, options, named, tmp_path):

@@ -2,13 +2,16 @@ from __future__ import annotations
 
 import polars as pl
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from recsae.datasets.canonical import SCHEMAS, fingerprint
+from recsae.datasets.given import SPLIT
 from recsae.datasets.split import Raw, build, dense_ids, k_core, latest, leave_one_out
+from recsae.datasets.tags import tag_frame
 from recsae.errors import DataError
 
+EMPTY = pl.DataFrame(schema={"source_item_id": pl.Int64, "title": pl.String})
 SCHEMA = {"source_user_id": pl.Int64, "source_item_id": pl.Int64, "time": pl.Int64}
 rows = st.sets(st.tuples(st.integers(1, 12), st.integers(1, 12)), max_size=144)
 times = st.randoms(use_true_random=False)
@@ -84,13 +87,12 @@ def test_rare_tags_are_dropped_and_counted():
     assert dropped == {"below_core": 0, "item_tags_rare": 4}
 
 
-def test_an_item_without_a_title_is_named():
+def test_an_item_without_a_title_has_none():
     everyone = frame({(u, i) for u in range(1, 8) for i in range(1, 13)}, __import__("random"))
     raw = raw_of(everyone)
     untitled = Raw(raw.interactions, raw.items.filter(pl.col("source_item_id") != 7), raw.tags, {})
-    with pytest.raises(DataError) as caught:
-        build(untitled, 5)
-    assert "item 7" in caught.value.message
+    titles = build(untitled, 5)[0]["items"]["title"].to_list()
+    assert [place for place, title in enumerate(titles, start=1) if title is None] == [7]
 
 
 def test_latest_rating_wins():
@@ -108,3 +110,59 @@ def test_latest_rating_wins():
 def test_ids_are_dense_in_numeric_order():
     ids = dense_ids(pl.Series([30, 7, 7, 200]), "item_id")
     assert ids.rows() == [(1, 7), (2, 30), (3, 200)]
+
+
+@settings(deadline=None)
+@given(st.lists(st.tuples(*[st.integers(1, 4)] * 4), max_size=40))
+def test_latest_is_the_last_of_every_pair(rows):
+    columns = ["source_user_id", "source_item_id", "time", "rating"]
+    schema = dict.fromkeys(columns, pl.Int64)
+    best = {}
+    for user, item, time, rating in rows:
+        best[user, item] = max(best.get((user, item), (0, 0)), (time, rating))
+    found = latest(pl.DataFrame(rows, schema=schema, orient="row"))
+    assert sorted(found.rows()) == sorted((*pair, *value) for pair, value in best.items())
+
+
+def given_split(rows):
+    """Rows of user, item, time, split, and their order."""
+    schema = {**SCHEMA, "split": SPLIT}
+    return pl.DataFrame(rows, schema=schema, orient="row").with_row_index("row")
+
+
+def test_a_given_split_stays_and_ids_keep_their_gaps():
+    frame = given_split(
+        [
+            (2, 5, 9, "test"),
+            (2, 1, 7, "train"),
+            (2, 3, 7, "train"),
+            (2, 2, 8, "dev"),
+            (4, 5, 1, "train"),
+        ]
+    )
+    items = pl.DataFrame(
+        {"source_item_id": [7], "title": ["seventh"]},
+        schema={"source_item_id": pl.Int64, "title": pl.String},
+    )
+    tables, dropped = build(Raw(frame, items, tag_frame([], pl.Int64), {}, dense=True), None)
+    assert tables["interactions"].rows() == [
+        (2, 1, 1, 7, "train"),
+        (2, 3, 2, 7, "train"),
+        (2, 2, 3, 8, "dev"),
+        (2, 5, 4, 9, "test"),
+        (4, 5, 1, 1, "train"),
+    ]
+    assert tables["users"].rows() == [(n, str(n)) for n in range(1, 5)]
+    popularity = [row[3] for row in tables["items"].rows()]
+    assert popularity == [1, 0, 1, 0, 1, 0, 0]
+    assert tables["items"]["title"].to_list() == [None] * 6 + ["seventh"]
+    assert dropped == {"item_tags_rare": 0}
+
+
+def test_a_core_splits_what_is_left_anew():
+    everyone = [(u, i, i, "train" if i < 6 else "dev") for u in range(1, 6) for i in range(1, 7)]
+    raw = Raw(given_split([*everyone, (6, 1, 1, "train")]), EMPTY, tag_frame([], pl.Int64), {})
+    tables, dropped = build(raw, 5)
+    one = tables["interactions"].filter(user_id=1)["split"].to_list()
+    assert one == ["train"] * 4 + ["dev", "test"]
+    assert dropped["below_core"] == 1

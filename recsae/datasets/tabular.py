@@ -1,0 +1,186 @@
+"""Any interactions in CSV or Parquet, with a second file that describes the items."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import polars as pl
+
+from recsae.config import StageConfig, require
+from recsae.datasets.collect import Ids, Interactions
+from recsae.datasets.given import SPLIT, check_pairs, check_users
+from recsae.datasets.parquet import parquet_batches
+from recsae.datasets.rows import SEPARATORS, Batch, Form, batches
+from recsae.datasets.split import MIN_CORE, Raw, positives
+from recsae.datasets.streams import Entry, Found, single
+from recsae.datasets.tags import kind_tag, tag_frame
+from recsae.errors import DataError, UsageError
+
+SPLIT_NAMES = {
+    **{name: name for name in SPLIT.categories},
+    **dict.fromkeys(("valid", "validation", "val"), "dev"),
+}
+"""What a column of splits may say."""
+
+NO_COLUMN = "none"
+"""``--time none``: the order of the rows counts."""
+
+_NAMES = {name: mark for mark, word in SEPARATORS.items() for name in (word[:-1], mark)}
+
+Reader = Callable[[Entry, Sequence[str]], Iterator[Batch]]
+
+
+@dataclass(frozen=True)
+class ParquetOptions(StageConfig):
+    """Names of columns, and which interactions are kept."""
+
+    user: str = "user_id"
+    """Column of the users."""
+    item: str = "item_id"
+    """Column of the items, in both files."""
+    time: str = "time"
+    """Column of the times; ``none``: the order of the rows counts."""
+    rating: str | None = None
+    """Column of the ratings; None: every row is a sign of interest."""
+    min_rating: float | None = None
+    """Ratings below this are left out; 4, the reference's value, where there is a rating."""
+    title: str | None = None
+    """Column of the titles in the file of items."""
+    tags: str | None = None
+    """Columns of tags in the file of items, between commas; each is a kind of its own."""
+    tag_separator: str = "|"
+    """What stands between several tags in one field."""
+    split: str | None = None
+    """Column that says train, dev or test; None: the last is test, the one before dev."""
+    core: int | None = None
+    """Least interactions of every user and item that is kept; 5 unless the split is given."""
+
+    def __post_init__(self) -> None:
+        if self.rating is not None and self.min_rating is None:
+            object.__setattr__(self, "min_rating", 4.0)
+        if self.core is None and self.split is None:
+            object.__setattr__(self, "core", 5)
+        least = self.min_rating
+        require(least is None or math.isfinite(least), "--min-rating", least, "a number")
+        if least is not None and self.rating is None:
+            raise UsageError("--min-rating needs a column of ratings", "give --rating COLUMN")
+        core = self.core
+        require(core is None or core >= MIN_CORE, "--core", core, f"at least {MIN_CORE}")
+        require(bool(self.tag_separator), "--tag-separator", "empty", "a text")
+
+    @property
+    def tag_columns(self) -> list[str]:
+        """Names of the columns of tags."""
+        return [name.strip() for name in (self.tags or "").split(",") if name.strip()]
+
+
+@dataclass(frozen=True)
+class CsvOptions(ParquetOptions):
+    """The same, and how the fields are separated."""
+
+    separator: str = "comma"
+    """comma, tab, semicolon, bar, blank, or the character itself."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        words = ", ".join(word[:-1] for word in SEPARATORS.values())
+        known = self.separator in _NAMES
+        require(known, "--separator", repr(self.separator), f"one of {words}")
+
+
+def files(source: Path, items: Path | None) -> Found:
+    """The file of interactions and, where there is one, that of items."""
+    return {"interactions": single(source), **({"items": single(items)} if items else {})}
+
+
+def read_csv(found: Found, options: CsvOptions) -> Raw:
+    """Interactions, items and tags of CSV files.
+
+    Errors: DataError naming file, line and column; UsageError for options without their file.
+    """
+    form = Form(_NAMES[options.separator], quoted=True)
+    return _read(found, options, lambda entry, wanted: batches(entry, form, wanted))
+
+
+def read_parquet(found: Found, options: ParquetOptions) -> Raw:
+    """Interactions, items and tags of Parquet files; errors as for CSV."""
+    return _read(found, options, parquet_batches)
+
+
+def _read(found: Found, options: ParquetOptions, reader: Reader) -> Raw:
+    described = _Described()
+    if "items" in found:
+        described.read(found["items"], options, reader)
+    elif options.title or options.tag_columns:
+        raise UsageError("--title and --tags are columns of the items", "give --items FILE")
+    known = described.titles if "items" in found else None
+    items = Ids(known=known, known_in=found["items"].name if "items" in found else "")
+    ratings = _interactions(found["interactions"], options, items, reader)
+    kept, dropped = positives(ratings, options.min_rating)
+    if options.split is not None:
+        check_users(kept)
+        kept = kept.sort("line").rename({"line": "row"})
+    schema = {"source_item_id": pl.String, "title": pl.String}
+    frame = pl.DataFrame(list(described.titles.items()), schema=schema, orient="row")
+    return Raw(kept, frame, tag_frame(described.tags, pl.String), dropped)
+
+
+def _interactions(
+    entry: Entry, options: ParquetOptions, items: Ids, reader: Reader
+) -> pl.DataFrame:
+    """All rows; with split and line where the split is given."""
+    time = None if options.time == NO_COLUMN else options.time
+    named = (options.user, options.item, time, options.rating, options.split)
+    wanted = tuple(dict.fromkeys(one for one in named if one is not None))
+    gathered = Interactions(Ids(), items, time=time, rating=options.rating)
+    splits, lines, unit = [], [], "line"
+    for batch in reader(entry, wanted):
+        gathered.add(batch, options.user, options.item)
+        if options.split is not None:
+            splits.append(_splits(batch, options.split))
+            lines.append(pl.Series(batch.lines, dtype=pl.Int64))
+            unit = batch.unit
+    frame = gathered.frame(entry.name)
+    if options.split is not None:
+        frame = frame.with_columns(split=pl.concat(splits), line=pl.concat(lines))
+        check_pairs(frame, lambda _, line: f"{entry.name} {unit} {line}")
+    return frame
+
+
+def _splits(batch: Batch, column: str) -> pl.Series:
+    """A column of splits; DataError naming the first value that is none."""
+    texts = [text.strip().lower() for text in batch.columns[column]]
+    for place, text in enumerate(texts):
+        if text not in SPLIT_NAMES:
+            raise batch.wrong(place, column, "train, dev or test")
+    return pl.Series([SPLIT_NAMES[text] for text in texts], dtype=SPLIT)
+
+
+@dataclass
+class _Described:
+    """Titles and tags of the file of items."""
+
+    titles: dict[str, str | None] = field(default_factory=dict)
+    tags: list[tuple[object, str, str]] = field(default_factory=list)
+
+    def read(self, entry: Entry, options: ParquetOptions, reader: Reader) -> None:
+        columns = [*([options.title] if options.title else ()), *options.tag_columns]
+        wanted = tuple(dict.fromkeys((options.item, *columns)))
+        ids = Ids()
+        for batch in reader(entry, wanted):
+            ids.encode(batch, options.item)
+            for place, text in enumerate(batch.columns[options.item]):
+                if text.strip() in self.titles:
+                    raise DataError(f"{batch.at(place)}: item {text.strip()} occurs twice")
+                self._take(batch, place, text.strip(), options)
+
+    def _take(self, batch: Batch, place: int, item: str, options: ParquetOptions) -> None:
+        title = batch.columns[options.title][place] if options.title else ""
+        self.titles[item] = " ".join(title.split()) or None
+        for kind in options.tag_columns:
+            parts = batch.columns[kind][place].split(options.tag_separator)
+            values = sorted({" ".join(part.split()) for part in parts} - {""})
+            self.tags += [(item, *kind_tag(kind, value)) for value in values]

@@ -1,0 +1,532 @@
+from __future__ import annotations
+
+import gzip
+import hashlib
+import io
+import re
+from pathlib import Path
+
+import polars as pl
+import pytest
+from datasets import own_files
+from datasets.film_files import clear_errors, write_zip
+from datasets.own_files import FORMS, PAIRS, packed, prepared, refusal
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from recsae.datasets import fetch, prepare, read_dataset, rows, streams
+from recsae.datasets.collect import ascending
+from recsae.datasets.tags import PLAIN_KINDS
+from recsae.errors import DataError, UsageError
+
+SPLITS = ["train"] * 4 + ["dev", "test"]
+ORDERED = [(u, i, i, i) for u, i in PAIRS]
+"""User, item, position, time where the time is the item's number."""
+
+
+def tags_of(dataset):
+    """Items by tag."""
+    grouped = dataset.item_tags.group_by("tag").agg(pl.col("item_id").sort())
+    return {tag: items for tag, items in grouped.rows()}
+
+
+def interactions(dataset):
+    return dataset.interactions.select("user_id", "item_id", "position", "time").rows()
+
+
+def split_of(dataset, user):
+    return dataset.interactions.filter(user_id=user)["split"].to_list()
+
+
+def test_ml_1m(tmp_path):
+    own = prepared("ml-1m", tmp_path, FORMS["ml-1m"])
+    assert interactions(own) == [(u, i, i, 100 + i) for u, i in PAIRS]
+    assert split_of(own, 3) == SPLITS
+    assert own.items.rows()[0] == (1, "1", "The Bête 1 (1991)", 6)
+    assert tags_of(own) == {
+        "genre:Drama": [1, 2, 3, 4, 5],
+        "decade:1990s": [1, 2, 3, 4, 5, 6],
+        "word:bête": [1, 2, 3, 4, 5, 6],
+    }
+    assert own.info["dropped"] == {
+        **{"duplicate": 0, "below_min_rating": 1, "below_core": 0},
+        "item_tags_rare": 8,
+    }
+    assert [one["file"] for one in own.info["sources"]] == ["ratings.dat", "movies.dat"]
+
+
+def test_ml_1m_out_of_the_archive_is_the_same(tmp_path):
+    folder = prepared("ml-1m", tmp_path, FORMS["ml-1m"])
+    archive = write_zip(tmp_path / "ml-1m.zip", FORMS["ml-1m"], "ml-1m/")
+    heard = []
+    prepare("ml-1m", tmp_path / "z", source=archive, report=heard.append)
+    assert prepared("ml-1m", tmp_path, {}, source=archive).fingerprint == folder.fingerprint
+    assert "ratings.dat has 37 ratings; MovieLens 1M has 1,000,209" in heard
+
+
+def test_lastfm(tmp_path):
+    own = prepared("lastfm-2k", tmp_path, FORMS["lastfm-2k"])
+    assert interactions(own) == [(u, 7 - i, i, i) for u, i in PAIRS]
+    assert split_of(own, 1) == SPLITS
+    assert own.items["title"].to_list() == [f"Bänd {i}" for i in range(1, 7)]
+    assert tags_of(own) == {"user_tag:rock français": [1, 2, 3, 4, 5, 6]}
+    assert own.info["dropped"] == {
+        **{"duplicate": 0, "tag_unknown_item": 1, "tag_one_user": 6},
+        **{"below_core": 0, "item_tags_rare": 0},
+    }
+
+
+def test_equal_weights_are_ordered_by_artist(tmp_path):
+    files = dict(FORMS["lastfm-2k"])
+    plays = files["user_artists.dat"].replace(b"1\t1\t990", b"1\t1\t960")
+    own = prepared("lastfm-2k", tmp_path, {**files, "user_artists.dat": plays})
+    first = own.interactions.filter(user_id=1)["item_id"].to_list()
+    assert first == [6, 5, 1, 4, 3, 2]
+
+
+def test_rechorus(tmp_path):
+    own = prepared("rechorus", tmp_path, FORMS["rechorus"])
+    assert own.interactions.filter(user_id=2).drop("user_id").rows() == [
+        (1, 1, 0, "train"),
+        (2, 2, 0, "train"),
+        (3, 3, 1, "train"),
+        (4, 4, 1, "train"),
+        (5, 5, 1, "dev"),
+        (6, 6, 0, "test"),
+    ]
+    assert own.items["item_id"].to_list() == list(range(1, 9))
+    assert own.items["title"].to_list() == ['One "1"', "Two", *[None] * 6]
+    assert tags_of(own) == {
+        "category:category 0": [1, 2, 3, 4, 5],
+        "complement:complements 1": [1, 2, 3, 4, 5],
+    }
+    assert own.info["dropped"] == {"relation_unknown_item": 1, "item_tags_rare": 6}
+
+
+def test_rechorus_ties_go_by_the_order_of_rows(tmp_path):
+    files = dict(FORMS["rechorus"])
+    rows_ = files["train.csv"].replace(b"1\t1\t0\n1\t2\t0\n", b"1\t2\t0\n1\t1\t0\n")
+    own = prepared("rechorus", tmp_path, {**files, "train.csv": rows_})
+    assert own.interactions.filter(user_id=1)["item_id"].to_list()[:2] == [2, 1]
+    assert own.interactions.filter(user_id=2)["item_id"].to_list()[:2] == [1, 2]
+
+
+def test_rechorus_without_descriptions(tmp_path):
+    files = {name: data for name, data in FORMS["rechorus"].items() if "item" not in name}
+    files = {name: data.replace(b"time", b"time\tneg_items") for name, data in files.items()}
+    files = {
+        name: b"\n".join(
+            line + b"\t[1, 2]" if line and not line.startswith(b"u") else line
+            for line in data.split(b"\n")
+        )
+        for name, data in files.items()
+    }
+    own = prepared("rechorus", tmp_path, files)
+    assert (own.users.height, own.items.height, own.item_tags.height) == (6, 6, 0)
+    assert own.items["title"].null_count() == 6
+
+
+def test_rechorus_takes_the_name_of_its_folder(tmp_path):
+    own_files.write_folder(tmp_path / "tea", FORMS["rechorus"])
+    assert prepare("rechorus", tmp_path / "d", source=tmp_path / "tea") == tmp_path / "d" / "tea"
+
+
+def test_communities_are_those_of_the_graph():
+    from recsae.datasets.rechorus import communities
+
+    edges = [(a, b) for part in (range(1, 6), range(6, 13)) for a in part for b in part]
+    assert list(communities([*edges, (5, 6)])) == [list(range(6, 13)), list(range(1, 6))]
+    assert list(communities([(3, 3)])) == []
+
+
+def test_amazon(tmp_path):
+    own = prepared("amazon", tmp_path, FORMS["amazon"])
+    assert interactions(own) == ORDERED
+    assert own.users["source_user_id"].to_list() == [f"A{i}" for i in range(1, 7)]
+    assert own.items.rows()[0] == (1, "B001", "Tea & Leaf 1", 6)
+    everything = [1, 2, 3, 4, 5, 6]
+    assert tags_of(own) == {
+        "brand:Acme": everything[:5],
+        "category:Tea > Black": everything,
+        "word:leaf": everything,
+        "word:tea": everything,
+    }
+    assert refusal("amazon", tmp_path / "b", FORMS["amazon"], min_rating=4).startswith("no inter")
+
+
+def test_amazon_unpacked_is_the_same(tmp_path):
+    files = {n.removesuffix(".gz"): gzip.decompress(d) for n, d in FORMS["amazon"].items()}
+    one = prepared("amazon", tmp_path / "1", FORMS["amazon"])
+    assert prepared("amazon", tmp_path / "2", files).fingerprint == one.fingerprint
+
+
+def test_csv(tmp_path):
+    own = prepared("csv", tmp_path, FORMS["csv"])
+    assert interactions(own) == ORDERED
+    assert own.users["source_user_id"].to_list() == [f"u{i}" for i in range(1, 7)]
+    assert own.items.rows()[2] == (3, "it, 3", "Song 3", 6)
+    assert tags_of(own) == {"m:pop": [1, 2, 3, 4, 5, 6], "m:a b": [1, 2, 3, 4, 5]}
+
+
+def test_parquet_is_the_same_as_csv(tmp_path):
+    own = prepared("csv", tmp_path, FORMS["csv"])
+    source = tmp_path / "source"
+    pl.read_csv(source / "plays.csv").write_parquet(source / "plays.parquet")
+    songs = pl.read_csv(source / "songs.csv").with_columns(
+        pl.col("m").str.split("|").list.eval(pl.element().filter(pl.element() != ""))
+    )
+    songs.write_parquet(source / "songs.parquet")
+    place = {"source": source / "plays.parquet", "items_file": source / "songs.parquet"}
+    options = {**own_files.CSV, **place, "title": "t", "tags": "m"}
+    assert prepared("parquet", tmp_path, {}, **options).fingerprint == own.fingerprint
+
+
+@pytest.mark.parametrize("ids", [[3, 20, 100], [3.0, 20.0, 100.0], ["3", "20", "100"]])
+def test_parquet_ids_and_times_of_any_type(tmp_path, ids):
+    frame = pl.DataFrame({"user_id": [ids[n % 3] for n in range(9)], "item_id": sorted(ids * 3)})
+    frame = frame.with_columns(
+        time=pl.datetime(1970, 1, 2) + pl.duration(days=pl.col("user_id").cum_count())
+    )
+    frame.write_parquet(tmp_path / "p.parquet")
+    own = prepared("parquet", tmp_path, {}, source=tmp_path / "p.parquet", core=3)
+    assert own.users["source_user_id"].to_list() == ["3", "20", "100"]
+    assert own.interactions["time"].min() == 2 * 86_400
+
+
+def test_order_of_rows_instead_of_time(tmp_path):
+    own = prepared("csv", tmp_path, FORMS["csv"], time="none")
+    assert interactions(own) == [(u, i, i, 6 * (u - 1) + i) for u, i in PAIRS]
+
+
+def test_low_ratings_are_left_out(tmp_path):
+    own = prepared("csv", tmp_path, FORMS["csv"], rating="stars", min_rating=5, core=3)
+    assert own.info["dropped"]["below_min_rating"] == 18
+    assert own.items["source_item_id"].to_list() == ["it, 1", "it, 3", "it, 5"]
+    own = prepared("csv", tmp_path, FORMS["csv"], rating="stars")
+    assert own.info["options"]["min_rating"] == 4
+
+
+def split_csv(*names):
+    """Plays of which the last three items of everyone are in the named splits."""
+    given_ = {4: names[0], 5: names[1], 6: names[2]}
+    rows_ = [f"u{user},{item},{item},{given_.get(item, 'train')}" for user, item in PAIRS]
+    return {"plays.csv": own_files.lines("who,what,when,part", *rows_)}
+
+
+ALONE = {"items_file": None, "title": None, "tags": None, "split": "part"}
+
+
+def test_a_split_may_be_given(tmp_path):
+    own = prepared("csv", tmp_path, split_csv("test", "valid", "TRAIN"), **ALONE)
+    assert own.interactions.filter(user_id=1)["item_id"].to_list() == [1, 2, 3, 6, 5, 4]
+    assert own.interactions.filter(user_id=1)["split"].to_list() == SPLITS
+    assert own.info["options"]["core"] is None
+
+
+@pytest.mark.parametrize(
+    ("names", "edit", "message"),
+    [
+        (("train", "dev", "later"), (), "plays.csv line 7: column part is 'later'"),
+        (("train", "dev", "dev"), (), "user u1 has more than one dev row (6 such users)"),
+        (("train", "train", "test"), (), "user u1 has a test row but no dev row"),
+        (("train", "dev", "test"), (b"u1,6", b"u1,2"), "plays.csv line 7: user u1 and item 2"),
+    ],
+)
+def test_splits_that_cannot_be(tmp_path, names, edit, message):
+    files = split_csv(*names)
+    if edit:
+        files = {"plays.csv": files["plays.csv"].replace(*edit)}
+    text = refusal("csv", tmp_path, files, **ALONE)
+    assert message in text
+    assert not edit or "are in plays.csv line 3 already" in text
+
+
+REFUSED = [
+    # form, file, what is replaced once (None: everything), by what, part of the message
+    ("ml-1m", "ratings.dat", b"1::1::", b"1::1,", "ratings.dat line 1: 3 fields between '::'"),
+    ("ml-1m", "ratings.dat", b"1::1::", b"::1::", "line 1: column user id is empty"),
+    ("ml-1m", "ratings.dat", b"1::2::", b"1::x::", "line 2: column movie id is 'x'"),
+    ("ml-1m", "ratings.dat", b"1::3::", b"1::77::", "is '77', not an id in movies.dat"),
+    ("ml-1m", "ratings.dat", b"::104\n", b"::soon\n", "line 4: column timestamp is 'soon'"),
+    ("ml-1m", "ratings.dat", b"::5::", b"::nan::", "line 1: column rating is 'nan'"),
+    ("ml-1m", "movies.dat", b"2::", b"1::", "movies.dat line 2: film 1 occurs twice"),
+    ("ml-1m", "movies.dat", b"B\xeate 1, The (1991)", b" ", "column title is empty"),
+    ("ml-1m", "ratings.dat", None, b"PK\x03\x04", "ratings.dat is a zip archive, not the text"),
+    ("ml-1m", "ratings.dat", None, b"", "ratings.dat has no rows"),
+    ("lastfm-2k", "user_artists.dat", b"weight", b"plays", "no column weight between tabs; found"),
+    (
+        "lastfm-2k",
+        "user_artists.dat",
+        b"\t",
+        b",",
+        "no column userID between tabs; found userID,artistID, weight",
+    ),
+    ("lastfm-2k", "user_artists.dat", b"1\t1\t9", b"1\t99\t9", "not an id in artists.dat"),
+    ("lastfm-2k", "artists.dat", b"B\xc3\xa4nd 1", b"", "artists.dat line 2: column name is empty"),
+    ("lastfm-2k", "artists.dat", b"2\tB", b"1\tB", "artists.dat line 3: id 1 occurs twice"),
+    ("lastfm-2k", "user_taggedartists.dat", b"1\t1\t1", b"1\t1\t9", "not an id in tags.dat"),
+    ("rechorus", "train.csv", b"time", b"t", "no column time between tabs; found user_id, item_id"),
+    ("rechorus", "train.csv", b"\t", b",", "line 1: no column user_id between tabs"),
+    ("rechorus", "train.csv", b"\n1\t1\t", b"\n1\t0\t", "line 2: column item_id is '0'"),
+    ("rechorus", "train.csv", b"\n1\t1\t", b"\n-1\t1\t", "line 2: column user_id is '-1'"),
+    ("rechorus", "train.csv", b"\n1\t1\t", b"\n01\t1\t", "without leading zeros"),
+    ("rechorus", "train.csv", b"\n1\t1\t0", b"\n1\t1\tx", "line 2: column time is 'x'"),
+    ("rechorus", "train.csv", b"\n1\t1\t", b"\n1\t50\t", "'50', not an id in item_meta.csv"),
+    ("rechorus", "train.csv", b"\n1\t1\t", b"\n1\t2\t", "train.csv line 3: user 1 and item 2"),
+    ("rechorus", "train.csv", b"\n1\t1\t", b"\n90000\t1\t", "user ids are not dense"),
+    ("rechorus", "dev.csv", b"1\t5\t", b"1\t2\t", "are in train.csv line 3 already"),
+    ("rechorus", "dev.csv", b"1\t5\t", b"7\t5\t", "user 7 has no train row"),
+    ("rechorus", "dev.csv", b"2\t5\t", b"1\t7\t", "user 1 has more than one dev row"),
+    ("rechorus", "item_meta.csv", b"\n2\t", b"\n1\t", "line 3: item 1 occurs twice"),
+    ("rechorus", "item_meta.csv", b"\n2\t", b"\n0\t", "line 3: column item_id is '0'"),
+    ("rechorus", "item_meta.csv", b"99]", b"x]", "column r_complement is '[2, 3, x]'"),
+    ("csv", "plays.csv", b"who", b"whom", "line 1: no column who between commas; found whom, what"),
+    ("csv", "plays.csv", b"what", b"who", "more than one column who"),
+    ("csv", "plays.csv", b"u1,", b" ,", "plays.csv line 2: column who is empty"),
+    ("csv", "plays.csv", b"1.5", b"2020-01-01", "line 2: column when is '2020-01-01'"),
+    ("csv", "plays.csv", b"1.5", b"inf", "column when is 'inf', not a number"),
+    ("csv", "plays.csv", b"1.5", b"1e30", "column when is '1e30'"),
+    ("csv", "plays.csv", b'"it, 1",', b'"it, 9",', "not an id in songs.csv"),
+    ("csv", "plays.csv", b'"it, 1",', b'"it, 1"",', "plays.csv line"),
+    ("csv", "plays.csv", b'"it, 1"', b"it, 1", "line 2: 5 fields between commas, expected 4"),
+    ("csv", "plays.csv", b"u1", b"\xff", "plays.csv line 2: not utf-8 text"),
+    ("csv", "plays.csv", None, b"PAR1", "plays.csv is a Parquet file"),
+    ("csv", "plays.csv", None, b"", "no column who between commas; found ''"),
+    ("csv", "songs.csv", b'"it, 2"', b'"it, 1"', "songs.csv line 5: item it, 1 occurs twice"),
+]
+
+
+@pytest.mark.parametrize(("form", "name", "old", "new", "message"), REFUSED)
+def test_what_is_refused(tmp_path, form, name, old, new, message):
+    files = dict(FORMS[form])
+    assert old is None or old in files[name]
+    files[name] = new if old is None else files[name].replace(old, new, 1)
+    assert message in refusal(form, tmp_path, files)
+
+
+@pytest.mark.parametrize(
+    ("name", "old", "new", "message"),
+    [
+        ("reviews_Tea_5.json.gz", b'"asin"', b'"asn"', "line 1: no field asin; found reviewerID"),
+        ("reviews_Tea_5.json.gz", b'"A1"', b"null", "line 1: field reviewerID is 'None'"),
+        ("reviews_Tea_5.json.gz", b'"A1"', b'""', "line 1: column reviewerID is empty"),
+        ("reviews_Tea_5.json.gz", b"}", b"", "line 1 is no JSON object"),
+        ("reviews_Tea_5.json.gz", b'"B001"', b'"B009"', "line 1: column asin is 'B009', not an id"),
+        ("reviews_Tea_5.json.gz", b'e": 1', b'e": "x"', "column unixReviewTime is 'x'"),
+        ("meta_Tea.json.gz", b"}", b"", "line 1 is no JSON object or Python literal"),
+        ("meta_Tea.json.gz", b"'B001'", b"7", "meta_Tea.json.gz line 1: field asin is 7"),
+        ("meta_Tea.json.gz", b"{'asin'", b"{x() or 'asin'", "or Python literal"),
+    ],
+)
+def test_what_is_refused_in_reviews(tmp_path, name, old, new, message):
+    files = dict(FORMS["amazon"])
+    data = gzip.decompress(files[name])
+    assert old in data
+    files[name] = packed(data.replace(old, new, 1))
+    assert message in refusal("amazon", tmp_path, files)
+
+
+def test_other_faults_of_reviews(tmp_path):
+    reviews, meta = FORMS["amazon"]
+    files = dict(FORMS["amazon"])
+    text = refusal("amazon", tmp_path, {**files, reviews: b"{}"})
+    assert "no gzip file, not what its name says" in text
+    text = refusal("amazon", tmp_path, {**files, meta: files[meta][:-9]})
+    assert text.startswith("meta_Tea.json.gz cannot be read: Compressed file ended")
+    text = refusal("amazon", tmp_path, {**files, "meta_Two.json": b""})
+    assert "has meta_Tea.json.gz, meta_Two.json" in text
+    (tmp_path / "meta.json").write_bytes(b"")
+    text = refusal("amazon", tmp_path, {}, source=tmp_path / "meta.json")
+    assert "is no folder" in text
+
+
+@pytest.mark.parametrize(
+    ("columns", "message"),
+    [
+        ({"user_id": [1], "time": [1]}, "p.parquet: no column item_id; found user_id, time"),
+        ({"user_id": [None], "item_id": [1], "time": [1]}, "p.parquet row 1: column user_id is em"),
+        ({"user_id": [1], "item_id": [1], "time": ["x"]}, "row 1: column time is 'x'"),
+        ({"user_id": [True], "item_id": [1], "time": [1]}, "user_id is of type Boolean"),
+        ({"user_id": [1], "item_id": [b"1"], "time": [1]}, "item_id is of type Binary"),
+        ({"user_id": [float("inf")], "item_id": [1], "time": [1]}, "column user_id is empty"),
+    ],
+)
+def test_what_is_refused_in_parquet(tmp_path, columns, message):
+    pl.DataFrame(columns).write_parquet(tmp_path / "p.parquet")
+    assert message in refusal("parquet", tmp_path, {}, source=tmp_path / "p.parquet")
+
+
+def test_a_parquet_file_that_is_none(tmp_path):
+    (tmp_path / "p.parquet").write_bytes(b"user_id,item_id,time\n")
+    text = refusal("parquet", tmp_path, {}, source=tmp_path / "p.parquet")
+    assert text.startswith("p.parquet cannot be read as Parquet")
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"min_rating": 4},
+        {"separator": "comma-ish"},
+        {"tag_separator": ""},
+        {"rating": "stars", "min_rating": float("nan")},
+        {"core": 2},
+        {"items_file": None},
+    ],
+)
+def test_options_that_make_no_sense(tmp_path, options):
+    with pytest.raises(UsageError):
+        prepared("csv", tmp_path, FORMS["csv"], **options)
+
+
+def test_missing_files_are_named(tmp_path):
+    files = {name: data for name, data in FORMS["lastfm-2k"].items() if name != "tags.dat"}
+    assert "has no tags.dat" in refusal("lastfm-2k", tmp_path, files)
+    archive = write_zip(tmp_path / "any.zip", {"ratings.dat": b"", "b/ratings.dat": b""}, "")
+    assert "more than one file named ratings.dat" in refusal("ml-1m", tmp_path, {}, source=archive)
+    (tmp_path / "no.zip").write_bytes(b"<html>")
+    text = refusal("ml-1m", tmp_path, {}, source=tmp_path / "no.zip")
+    assert "cannot be read as a zip archive" in text
+
+
+def test_repeated_interactions_count_once(tmp_path):
+    files = dict(FORMS["csv"])
+    again = files["plays.csv"] + b'u1,"it, 1",99,5\n'
+    own = prepared("csv", tmp_path, {**files, "plays.csv": again})
+    assert own.info["dropped"]["duplicate"] == 1
+    assert own.interactions.filter(user_id=1)["time"].to_list() == [2, 3, 4, 5, 6, 99]
+
+
+@pytest.mark.parametrize("block", [1, 7, 64])
+def test_blocks_and_batches_do_not_matter(tmp_path, monkeypatch, block):
+    whole = {form: prepared(form, tmp_path / form, FORMS[form]).fingerprint for form in FORMS}
+    monkeypatch.setattr(rows, "BLOCK", block)
+    monkeypatch.setattr(rows, "BATCH", 5)
+    monkeypatch.setattr("recsae.datasets.amazon.BATCH", 5)
+    for form, fingerprint in whole.items():
+        assert prepared(form, tmp_path / form, FORMS[form]).fingerprint == fingerprint
+    text = b'a,b\n\n1,2\r\n\n"x\ny",3\n4\n'
+    entry = streams.Entry("t.csv", lambda: io.BytesIO(text))
+    with pytest.raises(DataError, match="line 7: 1 field between commas, expected 2"):
+        list(rows.batches(entry, rows.Form(",", quoted=True), ("a",)))
+
+
+def test_a_line_without_end_is_refused(tmp_path, monkeypatch):
+    monkeypatch.setattr(rows, "MAX_LINE", 20)
+    monkeypatch.setattr(rows, "BLOCK", 16)
+    assert "line of more than 20 bytes" in refusal(
+        "ml-1m", tmp_path, {**FORMS["ml-1m"], "ratings.dat": b"1" * 100}
+    )
+
+
+@settings(deadline=None)
+@given(st.lists(st.one_of(st.integers(0, 10**12).map(str), st.text(max_size=3)), unique=True))
+def test_ids_are_in_order_of_numbers_or_else_of_text(ids):
+    ordered = ascending(ids)
+    assert sorted(ordered) == sorted(ids)
+    if all(one.isascii() and one.isdigit() and str(int(one)) == one for one in ids):
+        assert ordered == sorted(ids, key=int)
+    else:
+        assert ordered == sorted(ids)
+
+
+@st.composite
+def damaged(draw):
+    """A form and its files, a slice of one of them replaced by other bytes."""
+    form = draw(st.sampled_from(sorted(FORMS)))
+    files = dict(FORMS[form])
+    name = draw(st.sampled_from(sorted(files)))
+    data = files[name]
+    inside = name.endswith(".gz") and draw(st.booleans())
+    data = gzip.decompress(data) if inside else data
+    start = draw(st.integers(0, len(data)))
+    size = draw(st.sampled_from([0, 1, 2, 10, len(data)]))
+    bits = st.lists(st.sampled_from([b"\t", b",", b"\n", b'"', b"::", b"0", b"-", b"\xff", b"["]))
+    new = draw(st.one_of(st.binary(max_size=12), bits.map(b"".join)))
+    data = data[:start] + new + data[start + size :]
+    return form, {**files, name: packed(data) if inside else data}
+
+
+@settings(max_examples=300, deadline=None)
+@given(damaged())
+def test_any_damage_gives_tables_or_a_clear_error(tmp_path_factory, damage):
+    form, files = damage
+    with clear_errors():
+        own = prepared(form, tmp_path_factory.mktemp("fuzz"), files)
+        assert own.interactions["item_id"].min() >= 1
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.binary(max_size=200), st.integers(0, 2**16), st.integers(0, 9))
+def test_damaged_parquet_gives_tables_or_a_clear_error(tmp_path_factory, new, start, size):
+    folder = tmp_path_factory.mktemp("fuzz")
+    columns = {name: [one % 6 for one in range(36)] for name in ("user_id", "time")}
+    frame = pl.DataFrame({**columns, "item_id": [f"i{one // 6}" for one in range(36)]})
+    frame.write_parquet(folder / "p.parquet")
+    data = (folder / "p.parquet").read_bytes()
+    start %= len(data)
+    (folder / "p.parquet").write_bytes(data[:start] + new + data[start + size :])
+    with clear_errors():
+        prepared("parquet", folder, {}, source=folder / "p.parquet")
+
+
+@pytest.mark.realdata
+def test_real_lastfm(real_data, tmp_path):
+    own = prepared("lastfm-2k", tmp_path, {}, source=real_data / "lastfm-2k")
+    counts = own.info["counts"]
+    assert (counts["users"], counts["items"], counts["interactions"]) == (1859, 2823, 71355)
+    assert (counts["item_tags"], counts["tags"]) == (14832, 307)
+    assert own.info["dropped"]["tag_unknown_item"] == 1538
+    assert own.items["title"].null_count() == 0
+    plays = pl.read_csv(real_data / "lastfm-2k" / "user_artists.dat", separator="\t")
+    weights = plays.rows_by_key(["userID", "artistID"], unique=True)
+    users = dict(own.users.rows())
+    items = dict(own.items.select("item_id", "source_item_id").rows())
+    for (user,), rows_ in own.interactions.group_by("user_id"):
+        order = [
+            (weights[int(users[user]), int(items[item])][0], int(items[item]))
+            for item in rows_.sort("position")["item_id"]
+        ]
+        assert order == sorted(order)
+
+
+@pytest.mark.realdata
+def test_real_grocery(real_data, tmp_path):
+    own = prepared("rechorus", tmp_path, {}, source=real_data / "grocery")
+    counts = own.info["counts"]
+    assert (counts["users"], counts["items"]) == (14681, 8713)
+    assert [counts[split] for split in ("train", "dev", "test")] == [121892, 14681, 14681]
+    assert set(own.item_tags["kind"]) == {"category", "complement", "substitute"}
+    assert own.info["dropped"]["relation_unknown_item"] == 0
+    for split in ("train", "dev", "test"):
+        source = pl.read_csv(real_data / "grocery" / f"{split}.csv", separator="\t")
+        kept = own.interactions.filter(split=split).select("user_id", "item_id", "time")
+        assert sorted(kept.rows()) == sorted(source.rows())
+
+
+@pytest.mark.realdata
+def test_real_rechorus_ml_100k_is_ml_100k(real_data, tmp_path):
+    own = prepared("rechorus", tmp_path, {}, source=real_data / "rechorus" / "ml-100k")
+    prepare("ml-100k", tmp_path / "data", source=real_data / "ml-100k")
+    other = read_dataset("ml-100k", tmp_path / "data")
+    assert (own.users.height, own.items.height) == (938, 1008)
+    assert own.interactions.equals(other.interactions)
+
+
+def test_labels_leave_out_the_kinds_that_are_plain():
+    text = (Path(__file__).parents[2] / "sql" / "2_concepts" / "labels.sql").read_text()
+    named = re.search(r"'\^\((.*)\):'", text)
+    assert set(named[1].split("|")) == PLAIN_KINDS
+
+
+def test_download_of_ml_1m(tmp_path, monkeypatch):
+    data = write_zip(tmp_path / "made.zip", FORMS["ml-1m"], "ml-1m/").read_bytes()
+    monkeypatch.delenv("RECSAE_OFFLINE")
+    monkeypatch.setattr("urllib.request.urlopen", lambda url, timeout: io.BytesIO(data))
+    with pytest.raises(DataError) as caught:
+        prepare("ml-1m", tmp_path / "data")
+    assert "ml-1m.zip has the MD5" in caught.value.message
+    assert "--source FILE" in caught.value.message
+    monkeypatch.setattr(fetch, "ML_1M_MD5", hashlib.md5(data).hexdigest())
+    prepare("ml-1m", tmp_path / "data")
+    sources = read_dataset("ml-1m", tmp_path / "data").info["sources"]
+    assert {one["route"] for one in sources} == {"grouplens"}
