@@ -61,13 +61,13 @@ class TrainConfig(StageConfig):
     num_layers: int = 1
     """Transformer blocks (SASRec)."""
     num_heads: int = 1
-    """Attention heads (SASRec)."""
+    """Attention heads (SASRec, TiMiRec)."""
     history_max: int = 20
-    """Items of the history that a sequence model sees."""
+    """Items of the history that a sequence model sees (SASRec, TiMiRec)."""
     position_from: Literal["start", "recent"] = "start"
-    """Where positions are counted from; the reference counts from the most recent item."""
+    """Where positions are counted from (SASRec, TiMiRec); the reference has recent."""
     objective: Literal["softmax", "bpr"] = "softmax"
-    """SASRec, TiMiRec: softmax over all items, or one sampled negative as the reference has it."""
+    """Softmax over items, or one drawn negative as in the reference (SASRec, TiMiRec)."""
     n_layers: int = 1
     """Propagation layers (LightGCN), or layers of the interest predictor (TiMiRec)."""
     gamma: float = 0.3
@@ -83,15 +83,15 @@ class TrainConfig(StageConfig):
     temp: float = 1.0
     """Temperature of the distillation from target to predicted interests (TiMiRec)."""
     stage: Literal["pretrain", "finetune"] = "finetune"
-    """TiMiRec: train the interests, or their predictor on top of a pretrained run."""
+    """Train the interests, or their predictor on top of a pretrained run (TiMiRec)."""
     dropout: float = 0.0
-    """Share of hidden units dropped in training."""
+    """Share of hidden units dropped in training (SASRec, TiMiRec)."""
     lr: float = 1e-3
     """Adam step size."""
     l2: float = 1e-6
     """Weight decay of Adam."""
     batch_size: int = 256
-    """Samples per step: windows (SASRec) or interactions (BPRMF)."""
+    """Samples per step: windows (softmax) or interactions (all others)."""
     epochs: int = 200
     """Most epochs."""
     early_stop: int = 10

@@ -6,6 +6,7 @@ polars and duckdb are imported inside the commands that need them.
 
 from __future__ import annotations
 
+import io
 import os
 import sys
 import traceback
@@ -15,7 +16,7 @@ from typing import Annotated
 import typer
 
 from recsae import __version__
-from recsae.cli import data, interpret, query, report, run, runs, sae, train
+from recsae.cli import data, import_, interpret, query, report, run, runs, sae, train
 from recsae.errors import ExitCode, RecsaeError
 
 INTERRUPTED = 130
@@ -33,6 +34,7 @@ app.command("run")(run.run)
 app.add_typer(data.app, name="data")
 app.command("train")(train.train)
 app.command("evaluate")(train.evaluate)
+app.add_typer(import_.app, name="import")
 app.add_typer(sae.app, name="sae")
 app.command("concepts")(interpret.concepts)
 app.command("confidence")(interpret.confidence)
@@ -59,6 +61,8 @@ def root(
 
 def main() -> None:
     """Entry point of the installed script."""
+    if isinstance(sys.stdout, io.TextIOWrapper):  # data is the same whatever the locale
+        sys.stdout.reconfigure(encoding="utf-8")
     sys.exit(invoke())
 
 
@@ -86,11 +90,15 @@ def invoke(args: Sequence[str] | None = None) -> int:
 
 
 def fail(code: int, message: str, hint: str | None) -> int:
-    """Print an error and its hint on stderr; no message, nothing to print."""
-    if message:
-        print(f"recsae: error: {message}", file=sys.stderr)
-    if hint:
-        print(f"hint: {hint}", file=sys.stderr)
+    """Print an error and its hint on stderr; no message, nothing to print.
+
+    Either may quote values of a data set, so what could steer a terminal is escaped.
+    """
+    from recsae.report.text import printable
+
+    for head, text in (("recsae: error", message), ("hint", hint)):
+        if text:
+            print(f"{head}: " + "\n".join(map(printable, text.split("\n"))), file=sys.stderr)
     return code
 
 

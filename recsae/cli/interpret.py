@@ -26,6 +26,12 @@ def concepts(
     pool_cases: Annotated[
         int | None, typer.Option(help="Random cases shared by all latents. Default 1000.")
     ] = None,
+    popularity_bins: Annotated[
+        int | None, typer.Option(help="Groups of items among which tags are permuted. Default 10.")
+    ] = None,
+    n_examples: Annotated[
+        int | None, typer.Option(help="Example items kept per latent. Default 5.")
+    ] = None,
     force: ForceOption = False,
     warehouse: WarehouseOption = Path("warehouse"),
 ) -> None:
@@ -45,6 +51,8 @@ def concepts(
         top_items=top_items,
         history_items=history_items,
         pool_cases=pool_cases,
+        popularity_bins=popularity_bins,
+        n_examples=n_examples,
     )
     print(stages.concepts(warehouse, run, config, force=force, reporter=reporter()))
 
@@ -66,6 +74,9 @@ def confidence(
     max_q: Annotated[
         float | None, typer.Option(help="Largest q-value of an interpretable latent: .05.")
     ] = None,
+    n_strong: Annotated[
+        int | None, typer.Option(help="Strongest cases of the paper's protocol. Default 10.")
+    ] = None,
     force: ForceOption = False,
     warehouse: WarehouseOption = Path("warehouse"),
 ) -> None:
@@ -85,5 +96,6 @@ def confidence(
         min_active=min_active,
         min_confidence=min_confidence,
         max_q=max_q,
+        n_strong=n_strong,
     )
     print(stages.confidence(warehouse, run, config, force=force, reporter=reporter()))

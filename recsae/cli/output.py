@@ -6,6 +6,7 @@ import errno
 import io
 import json
 import os
+import re
 import sys
 from collections.abc import Callable, Sequence
 from contextlib import suppress
@@ -19,6 +20,8 @@ if TYPE_CHECKING:
     import polars as pl
 
 NULL = "NULL"
+_CONTROLS = re.compile(r"[\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069]")
+"""What JSON itself does not escape: delete, C1, line ends and directions."""
 
 
 class Format(StrEnum):
@@ -44,13 +47,18 @@ def table_text(
     from rich.table import Table
     from rich.text import Text
 
+    from recsae.report.text import printable
+
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False)
     for column, right in zip(columns, numeric, strict=True):
         table.add_column(
-            Text(column), justify="right" if right else "left", overflow="fold", no_wrap=right
+            Text(printable(column)),
+            justify="right" if right else "left",
+            overflow="fold",
+            no_wrap=right,
         )
     for row in rows:
-        table.add_row(*(Text(cell) for cell in row))
+        table.add_row(*(Text(printable(cell)) for cell in row))
     width = Console(file=sys.stdout).width
     text = io.StringIO()
     Console(file=text, width=width, color_system=None, legacy_windows=False).print(table)
@@ -66,6 +74,8 @@ def frame_table(frame: pl.DataFrame) -> str:
 
 def cell(value: object) -> str:
     """A value in a table: six significant digits, NULL spelled out, control characters shown."""
+    from recsae.report.text import printable
+
     if value is None:
         return NULL
     if isinstance(value, bool):
@@ -75,8 +85,8 @@ def cell(value: object) -> str:
     if isinstance(value, bytes):
         return value.hex()
     if isinstance(value, list | dict):
-        return json.dumps(plain(value), ensure_ascii=False)
-    return "".join(c if c.isprintable() else repr(c)[1:-1] for c in str(value))
+        return json_line(value)
+    return printable(str(value))
 
 
 def plain(value: Any) -> Any:
@@ -99,9 +109,15 @@ def plain(value: Any) -> Any:
     return value if isinstance(value, str | int | bool | None) else str(value)
 
 
+def json_line(value: Any, indent: int | None = None) -> str:
+    """JSON that can be read and cannot steer a terminal: controls above ASCII are escaped too."""
+    text = json.dumps(plain(value), ensure_ascii=False, indent=indent)
+    return _CONTROLS.sub(lambda found: f"\\u{ord(found[0]):04x}", text)
+
+
 def json_text(records: Sequence[dict[str, Any]]) -> str:
     """A list of objects, one per line."""
-    lines = ",\n".join(json.dumps(plain(record), ensure_ascii=False) for record in records)
+    lines = ",\n".join(json_line(record) for record in records)
     return f"[\n{lines}\n]\n" if records else "[]\n"
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -10,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from recsae.cli.options import JsonOption, WarehouseOption
-from recsae.cli.output import plain
+from recsae.cli.output import json_line
 from recsae.cli.train import Run
 from recsae.errors import UsageError
 
@@ -95,11 +94,8 @@ def latent(
     if as_json:
         write_json({"latent": cards[0], **parts})
         return
-    write(
-        latent_card(
-            cards[0], parts["tags"], parts["examples"], parts["users"], parts["decoder_items"]
-        )
-    )
+    shown = parts["users"] if users else None
+    write(latent_card(cards[0], parts["tags"], parts["examples"], shown, parts["decoder_items"]))
 
 
 def verified_run(store: Warehouse, ref: str) -> str:
@@ -115,15 +111,18 @@ def write(renderable: RenderableType) -> None:
 
     from rich.console import Console
 
+    from recsae.report.tables import WIDTH
+
     console = Console(file=sys.stdout, highlight=False)
     if console.is_terminal:
-        console.print(renderable)
+        console.print(renderable, width=min(console.width, WIDTH))
         return
+    # neither the terminal behind the pipe nor COLUMNS says how wide a file is
     text = io.StringIO()
-    Console(file=text, width=console.width, color_system=None, highlight=False).print(renderable)
+    Console(file=text, width=WIDTH, color_system=None, highlight=False).print(renderable)
     sys.stdout.writelines(line.rstrip() + "\n" for line in text.getvalue().splitlines())
 
 
 def write_json(value: Any) -> None:
     """Print one JSON document."""
-    sys.stdout.write(json.dumps(plain(value), ensure_ascii=False, indent=1) + "\n")
+    sys.stdout.write(json_line(value, indent=1) + "\n")

@@ -14,7 +14,7 @@ def run(
     dataset: Annotated[
         str, typer.Argument(metavar="DATASET", help="ml-100k, planted, or a prepared data set.")
     ],
-    model: Annotated[str, typer.Option(help="Recommender: SASRec or BPRMF.")] = "SASRec",
+    model: Annotated[str, typer.Option(help="Recommender; see recsae train --help.")] = "SASRec",
     k: Annotated[int | None, typer.Option(help="Latents kept per case. Default 8.")] = None,
     scale: Annotated[
         int | None, typer.Option(help="Dictionary size / width of the vectors. Default 16.")
@@ -41,11 +41,11 @@ def run(
     from recsae import stages
     from recsae.cli.report import print_report
     from recsae.progress import reporter
-    from recsae.recommenders.presets import PRESETS, model_name
+    from recsae.recommenders.presets import preset
     from recsae.sae.presets import preset as sae_preset
 
     config = stages.PipelineConfig(
-        train=PRESETS[model_name(model)].with_options(seed=seed),
+        train=preset(model, dataset, seed=seed),
         sae=sae_preset(k).with_options(scale=scale, seed=seed),
     )
     run_id = stages.run(

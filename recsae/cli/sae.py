@@ -24,6 +24,12 @@ def train(
         int | None, typer.Option(help="Dictionary size / width of the vectors. Default 16.")
     ] = None,
     lr: Annotated[float | None, typer.Option(help="Highest Adam step size. Default: by k.")] = None,
+    warm_up: Annotated[
+        float | None, typer.Option(help="Share of the steps over which the step size rises.")
+    ] = None,
+    decay: Annotated[
+        float | None, typer.Option(help="Share of the steps, at the end, over which it falls.")
+    ] = None,
     batch_size: Annotated[int | None, typer.Option(help="Vectors per step.")] = None,
     epochs: Annotated[int | None, typer.Option(help="Passes over the vectors.")] = None,
     aux_weight: Annotated[
@@ -55,6 +61,8 @@ def train(
     config = preset(k).with_options(
         scale=scale,
         lr=lr,
+        warm_up=warm_up,
+        decay=decay,
         batch_size=batch_size,
         epochs=epochs,
         aux_weight=aux_weight,

@@ -11,12 +11,16 @@ import typer
 from recsae.cli.options import DataOption, ForceOption, JsonOption, WarehouseOption
 from recsae.cli.output import frame_table, json_text, note
 
-SASREC = "For SASRec"
+SEQUENCES, SASREC = "For SASRec and TiMiRec", "For SASRec"
+LAYERS, DIRECTAU, TIMIREC = "For LightGCN and TiMiRec", "For DirectAU", "For TiMiRec"
 Run = Annotated[str, typer.Argument(metavar="RUN", help="Run id, the start of one, or latest.")]
 
 
 def train(
-    model: Annotated[str, typer.Argument(metavar="MODEL", help="SASRec or BPRMF.")],
+    model: Annotated[
+        str,
+        typer.Argument(metavar="MODEL", help="BPRMF, LightGCN, DirectAU, SASRec or TiMiRec."),
+    ],
     dataset: Annotated[
         str, typer.Argument(metavar="DATASET", help="A prepared data set; see recsae data list.")
     ],
@@ -29,32 +33,85 @@ def train(
         int | None, typer.Option(help="Epochs without a better dev NDCG@5 before it ends.")
     ] = None,
     seed: Annotated[int | None, typer.Option(help="Seed of all random choices.")] = None,
-    num_layers: Annotated[
-        int | None, typer.Option(help="Transformer blocks.", rich_help_panel=SASREC)
-    ] = None,
-    num_heads: Annotated[
-        int | None, typer.Option(help="Attention heads.", rich_help_panel=SASREC)
-    ] = None,
     history_max: Annotated[
-        int | None, typer.Option(help="Items of the history it sees.", rich_help_panel=SASREC)
-    ] = None,
-    dropout: Annotated[
-        float | None,
-        typer.Option(help="Share of hidden units dropped.", rich_help_panel=SASREC),
+        int | None, typer.Option(help="Items of the history it sees.", rich_help_panel=SEQUENCES)
     ] = None,
     position_from: Annotated[
         str | None,
         typer.Option(
             metavar="start|recent",
             help="Where positions are counted from; the reference uses recent.",
-            rich_help_panel=SASREC,
+            rich_help_panel=SEQUENCES,
+        ),
+    ] = None,
+    objective: Annotated[
+        str | None,
+        typer.Option(
+            metavar="softmax|bpr",
+            help="Softmax over all items, or one drawn negative as the reference has it.",
+            rich_help_panel=SEQUENCES,
+        ),
+    ] = None,
+    num_heads: Annotated[
+        int | None, typer.Option(help="Attention heads.", rich_help_panel=SEQUENCES)
+    ] = None,
+    dropout: Annotated[
+        float | None,
+        typer.Option(help="Share of hidden units dropped.", rich_help_panel=SEQUENCES),
+    ] = None,
+    num_layers: Annotated[
+        int | None, typer.Option(help="Transformer blocks.", rich_help_panel=SASREC)
+    ] = None,
+    n_layers: Annotated[
+        int | None,
+        typer.Option(
+            help="Propagation layers, or layers of the interest predictor.",
+            rich_help_panel=LAYERS,
+        ),
+    ] = None,
+    gamma: Annotated[
+        float | None,
+        typer.Option(help="Weight of uniformity against alignment.", rich_help_panel=DIRECTAU),
+    ] = None,
+    k: Annotated[
+        int | None, typer.Option("--K", help="Interests of a user.", rich_help_panel=TIMIREC)
+    ] = None,
+    attn_size: Annotated[
+        int | None, typer.Option(help="Width of the attention.", rich_help_panel=TIMIREC)
+    ] = None,
+    add_pos: Annotated[
+        int | None,
+        typer.Option(metavar="0|1", help="Use position embeddings.", rich_help_panel=TIMIREC),
+    ] = None,
+    add_trm: Annotated[
+        int | None,
+        typer.Option(metavar="0|1", help="Use a transformer layer.", rich_help_panel=TIMIREC),
+    ] = None,
+    temp: Annotated[
+        float | None,
+        typer.Option(help="Temperature of the distillation.", rich_help_panel=TIMIREC),
+    ] = None,
+    stage: Annotated[
+        str | None,
+        typer.Option(
+            metavar="pretrain|finetune",
+            help="finetune also runs the other where it is missing.",
+            rich_help_panel=TIMIREC,
+        ),
+    ] = None,
+    init_from: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE",
+            help="Start from a state dict of the reference (ReChorus), with its positions.",
         ),
     ] = None,
     force: ForceOption = False,
     data: DataOption = Path("data"),
     warehouse: WarehouseOption = Path("warehouse"),
 ) -> None:
-    """Train a recommender; prints the id of its run. Settings not given are the model's preset.
+    """Train a recommender; prints the id of its run. Settings not given are the preset of the model
+    and the data set.
 
     \b
     Example:
@@ -63,9 +120,13 @@ def train(
     """
     from recsae import stages
     from recsae.progress import reporter
-    from recsae.recommenders.presets import PRESETS, model_name
+    from recsae.recommenders.presets import FIELDS, model_name, preset
 
-    config = PRESETS[model_name(model)].with_options(
+    if init_from is not None and "position_from" in FIELDS[model_name(model)]:
+        position_from = position_from or "recent"
+    config = preset(
+        model,
+        dataset,
         emb_size=emb_size,
         lr=lr,
         l2=l2,
@@ -73,13 +134,32 @@ def train(
         epochs=epochs,
         early_stop=early_stop,
         seed=seed,
-        num_layers=num_layers,
-        num_heads=num_heads,
         history_max=history_max,
-        dropout=dropout,
         position_from=position_from,
+        objective=objective,
+        num_heads=num_heads,
+        dropout=dropout,
+        num_layers=num_layers,
+        n_layers=n_layers,
+        gamma=gamma,
+        K=k,
+        attn_size=attn_size,
+        add_pos=add_pos,
+        add_trm=add_trm,
+        temp=temp,
+        stage=stage,
     )
-    print(stages.train(warehouse, data, model, dataset, config, force=force, reporter=reporter()))
+    run_id = stages.train(
+        warehouse,
+        data,
+        model,
+        dataset,
+        config,
+        force=force,
+        reporter=reporter(),
+        init_from=init_from,
+    )
+    print(run_id)
 
 
 def evaluate(

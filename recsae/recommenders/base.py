@@ -93,6 +93,13 @@ class Recommender(nn.Module, ABC):
     is_sequential: ClassVar[bool]
     """True: one case per (user, position). False: the user vector is a table, one case per user."""
 
+    def prepare(self, sequences: Sequences) -> None:
+        """Take from the training data what the model needs beside the numbers of users and items.
+
+        Called once, when the model is made, before weights are loaded, fitted or used. What is
+        taken belongs to the data, not to the weights, and is not saved.
+        """
+
     @abstractmethod
     def item_vectors(self) -> Tensor:
         """Vectors of all items, (n_items, d); row r belongs to item id r + 1."""

@@ -48,17 +48,24 @@ class BPRMF(Recommender):
         return -(-int(sequences.n_train.sum()) // self.batch_size)
 
     def batches(self, sequences: Sequences, generator: torch.Generator) -> Iterator[PairBatch]:
-        users, items = sequences.training_pairs()
-        negatives = sample_negatives(users, items, sequences.n_items, generator)
-        order = torch.randperm(users.numel(), generator=generator)
-        for chunk in order.split(self.batch_size):
-            yield PairBatch(users[chunk], items[chunk], negatives[chunk])
+        yield from pair_batches(sequences, self.batch_size, generator)
 
     def loss(self, batch: object) -> Tensor:
         assert isinstance(batch, PairBatch)
-        users = self.users(batch.users)
-        margin = (users * (self.items(batch.positives) - self.items(batch.negatives))).sum(-1)
+        # one look-up: each would have a gradient as large as the table
+        positives, negatives = self.items(torch.stack([batch.positives, batch.negatives]))
+        margin = (self.users(batch.users) * (positives - negatives)).sum(1)
         return -F.logsigmoid(margin).mean()
+
+
+def pair_batches(
+    sequences: Sequences, batch_size: int, generator: torch.Generator
+) -> Iterator[PairBatch]:
+    """Every training interaction once, in random order, each with a negative drawn for it."""
+    users, items = sequences.training_pairs()
+    negatives = sample_negatives(users, items, sequences.n_items, generator)
+    for chunk in torch.randperm(users.numel(), generator=generator).split(batch_size):
+        yield PairBatch(users[chunk], items[chunk], negatives[chunk])
 
 
 def sample_negatives(

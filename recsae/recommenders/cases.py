@@ -87,6 +87,8 @@ def write_cases(
 ) -> int:
     """Write ``vectors.npy`` (n_cases, d) and ``items.npy`` (n_items, d) into the run's folder, and
     both Parquet relations into the given (temporary) folders, in batches. Returns n_cases.
+
+    A model with K vectors per case leaves (n_cases, K, d).
     """
     cases = list_cases(sequences, model.is_sequential)
     items = model.item_vectors().detach()
@@ -94,22 +96,22 @@ def write_cases(
     _write_case_rows(cases, cases_folder)
     partial = run_folder / f"{VECTORS}.partial"
     n = cases.users.numel()
-    vectors = np.lib.format.open_memmap(
-        partial, mode="w+", dtype=np.float32, shape=(n, items.shape[1])
-    )
+    first = case_vectors(model, sequences, cases.users[:1], cases.positions[:1]) if n else items
+    header = {"descr": "<f4", "fortran_order": False, "shape": (n, *first.shape[1:])}
     file = recommendations_folder / "part-0.parquet"
+    # not through a memory map, which a full disk would turn into a signal that ends the process
     with (
+        partial.open("wb") as vectors,
         pq.ParquetWriter(file, RECOMMENDATIONS, compression="zstd") as writer,
         reporter.task("write cases", n, "cases") as step,
     ):
+        np.lib.format.write_array_header_1_0(vectors, header)
         for start in range(0, n, CHUNK):
             rows = slice(start, min(start + CHUNK, n))
             part = case_vectors(model, sequences, cases.users[rows], cases.positions[rows])
-            vectors[rows] = part.numpy()
+            vectors.write(part.numpy().astype("<f4", copy=False).tobytes())
             writer.write_table(_recommendations(part, items, sequences, cases, rows))
             step(rows.stop - rows.start)
-    vectors.flush()
-    del vectors
     os.replace(partial, run_folder / VECTORS)
     return n
 
@@ -156,13 +158,19 @@ def _save_array(path: Path, array: npt.NDArray[np.float32]) -> None:
     os.replace(partial, path)
 
 
-def load_array(path: Path, hint: str) -> npt.NDArray[np.float32]:
-    """A float32 matrix that ``write_cases`` wrote, memory-mapped; DataError when it is damaged."""
+def load_array(
+    path: Path, hint: str, dimensions: tuple[int, ...] = (2,)
+) -> npt.NDArray[np.float32]:
+    """A float32 matrix that ``write_cases`` wrote, memory-mapped; DataError when it is damaged.
+
+    ``dimensions`` are the numbers of axes that it may have; vectors of a model with K per case have
+    three.
+    """
     try:
         array = np.lib.format.open_memmap(path, mode="r")
     except Exception as error:  # numpy reads the header as Python text, which may fail in any way
         raise DataError(f"{path} is missing or damaged ({error})", hint) from None
-    if array.ndim != 2 or array.dtype != np.float32:
+    if array.ndim not in dimensions or array.dtype != np.float32:
         raise DataError(f"{path} is not a matrix of 32-bit floats", hint)
     matrix: npt.NDArray[np.float32] = array
     return matrix

@@ -15,20 +15,33 @@ from torch import Tensor
 from recsae.recommenders.base import Sequences
 
 CUTOFFS = (5, 10, 20, 50)
-CHUNK = 2048
-"""Cases scored at once; with 10,000 items a chunk is 80 MB."""
+CHUNK = 256
+"""Cases scored at once. Small, so that scores are still in the cache when they are counted."""
 
 
 def masked_scores(
     vectors: Tensor, item_vectors: Tensor, sequences: Sequences, users: Tensor, positions: Tensor
 ) -> Iterator[tuple[slice, Tensor]]:
-    """Yield (rows, scores (chunk, n_items)) with every item seen before ``positions`` at -inf."""
+    """Yield (rows, scores (chunk, n_items)) with every item seen before ``positions`` at -inf.
+
+    ``vectors`` are (n, d), or (n, K, d): then a score is the largest over the K.
+    """
     for start in range(0, users.numel(), CHUNK):
         rows = slice(start, min(start + CHUNK, users.numel()))
-        scores = vectors[rows] @ item_vectors.T
+        scores = best_scores(vectors[rows], item_vectors)
         row, item = sequences.seen(users[rows], positions[rows])
         scores[row, item - 1] = -torch.inf
         yield rows, scores
+
+
+def best_scores(vectors: Tensor, item_vectors: Tensor) -> Tensor:
+    """Scores (b, n_items) of vectors (b, d), or the largest of K vectors (b, K, d)."""
+    if vectors.ndim == 2:
+        return vectors @ item_vectors.T
+    scores, *others = (part @ item_vectors.T for part in vectors.unbind(1))
+    for other in others:
+        scores = torch.maximum(scores, other)
+    return scores
 
 
 def target_ranks(
@@ -36,14 +49,14 @@ def target_ranks(
 ) -> Tensor:
     """Rank (1 = best) of the item that follows each case, (n,) int64.
 
-    ``vectors`` (n, d) are the cases' vectors, ``positions`` (n,) the number of items seen by each.
-    A score that is not a number counts against the target, as a tie does.
+    ``vectors`` (n, d) or (n, K, d) are the cases' vectors, ``positions`` (n,) the number of items
+    seen by each. A score that is not a number counts against the target, as a tie does.
     """
     ranks = torch.empty(users.numel(), dtype=torch.int64)
     targets = sequences.items[sequences.offsets[users - 1] + positions] - 1
     for rows, scores in masked_scores(vectors, item_vectors, sequences, users, positions):
         own = scores.gather(1, targets[rows, None])
-        ranks[rows] = (~(scores < own)).sum(1)
+        ranks[rows] = scores.shape[1] - (scores < own).sum(1)
     return ranks
 
 

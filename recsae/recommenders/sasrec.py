@@ -3,7 +3,9 @@
 The block is the one of the reference (ReChorus): item embedding plus position embedding without
 scaling, post-norm, attention without an output projection, a feed-forward layer as wide as the
 embedding. Training differs on purpose: every position of a window is trained in one pass with a
-softmax over all items instead of one sampled negative (docs/results.md has the comparison).
+softmax over all items instead of one sampled negative (docs/results.md has the comparison); of a
+large catalogue, items that are drawn for each step stand for all. The objective ``bpr`` is that of
+the reference: every prefix is a sample with one drawn negative.
 """
 
 from __future__ import annotations
@@ -18,6 +20,10 @@ from torch.nn import functional as F
 
 from recsae.config import TrainConfig
 from recsae.recommenders.base import PADDING, Recommender, Sequences
+from recsae.recommenders.bprmf import sample_negatives
+
+N_DRAWN = 1024
+"""Items of one softmax; all of them where there are not more."""
 
 
 class WindowBatch(NamedTuple):
@@ -29,8 +35,30 @@ class WindowBatch(NamedTuple):
     """(b, length) item ids, 0 where there is none."""
 
 
+class DrawnBatch(NamedTuple):
+    """Windows as in WindowBatch, and items that were drawn for all of their places."""
+
+    inputs: Tensor
+    """(b, length)"""
+    targets: Tensor
+    """(b, length)"""
+    drawn: Tensor
+    """(c,) different item ids."""
+
+
+class PrefixBatch(NamedTuple):
+    """Histories, the item that followed each, and one that its user has no training item of."""
+
+    histories: Tensor
+    """(b, length) item ids, 0 after the end."""
+    positives: Tensor
+    """(b,)"""
+    negatives: Tensor
+    """(b,)"""
+
+
 class Block(nn.Module):
-    """Causal self-attention, then a position-wise layer, each followed by LayerNorm."""
+    """Self-attention, then a position-wise layer, each followed by LayerNorm."""
 
     def __init__(self, dim: int, n_heads: int, dropout: float) -> None:
         super().__init__()
@@ -40,16 +68,38 @@ class Block(nn.Module):
         self.inner, self.outer = nn.Linear(dim, dim), nn.Linear(dim, dim)
         self.dropout = nn.Dropout(dropout)
 
-    def forward(self, x: Tensor) -> Tensor:
-        """Map (b, length, d) to (b, length, d); place t sees places 0..t."""
+    def forward(self, x: Tensor, sees: Tensor | None = None) -> Tensor:
+        """Map (b, length, d) to (b, length, d).
+
+        Place t sees places 0..t, or those where ``sees`` (b, length) is true, whatever t.
+        """
         b, length, dim = x.shape
         query, key, value = (
             layer(x).view(b, length, self.n_heads, -1).transpose(1, 2)
             for layer in (self.query, self.key, self.value)
         )
-        mixed = F.scaled_dot_product_attention(query, key, value, is_causal=True)
+        mask = None if sees is None else sees[:, None, None]
+        mixed = F.scaled_dot_product_attention(
+            query, key, value, attn_mask=mask, is_causal=mask is None
+        )
         x = self.norm1(x + self.dropout(mixed.transpose(1, 2).reshape(b, length, dim)))
         return self.norm2(x + self.dropout(self.outer(F.relu(self.inner(x)))))
+
+    def last(self, x: Tensor, valid: Tensor) -> Tensor:
+        """What ``forward`` gives for the last valid place alone: (b, length, d) -> (b, d).
+
+        A single query makes keys and values of the other places unnecessary: q . (K x + k) is
+        (K^T q) . x plus what all places share, and a mean of V x + v is V (mean of x) + v.
+        """
+        b, _, dim = x.shape
+        own = x[torch.arange(b), valid.sum(1) - 1]
+        key, value = (layer.weight.view(self.n_heads, -1, dim) for layer in (self.key, self.value))
+        query = self.query(own).view(b, self.n_heads, -1) / math.sqrt(dim / self.n_heads)
+        logits = torch.einsum("bhw,hwd->bhd", query, key) @ x.transpose(1, 2)
+        weights = logits.masked_fill(~valid[:, None], -torch.inf).softmax(2)
+        mixed = torch.einsum("bhd,hwd->bhw", weights @ x, value).reshape(b, dim) + self.value.bias
+        own = self.norm1(own + self.dropout(mixed))
+        return self.norm2(own + self.dropout(self.outer(F.relu(self.inner(own)))))
 
 
 class SASRec(Recommender):
@@ -62,7 +112,7 @@ class SASRec(Recommender):
         super().__init__()
         dim = config.emb_size
         self.batch_size, self.history_max = config.batch_size, config.history_max
-        self.position_from = config.position_from
+        self.position_from, self.by_windows = config.position_from, config.objective == "softmax"
         self.items = nn.Embedding(n_items + 1, dim, padding_idx=PADDING)
         self.positions = nn.Embedding(config.history_max + 1, dim)
         self.input_dropout = nn.Dropout(config.dropout)
@@ -79,62 +129,149 @@ class SASRec(Recommender):
 
     def case_vectors(self, sequences: Sequences, users: Tensor, positions: Tensor) -> Tensor:
         history = sequences.history(users, positions, self.history_max)
-        last = (history != PADDING).sum(1) - 1
-        return self.hidden(history)[torch.arange(users.numel()), last]
+        return self.last_hidden(history, self.items(history))
 
     def hidden(self, items: Tensor) -> Tensor:
         """Hidden vectors of every place: items (b, length) -> (b, length, d)."""
-        x = self.input_dropout(self.items(items) + self.positions(self.position_ids(items)))
+        x = self._placed(items, self.items(items))
         for block in self.blocks:
             x = block(x)
         return x
 
-    def position_ids(self, items: Tensor) -> Tensor:
-        """Position of every place, (b, length), 1-based, 0 where there is no item."""
-        valid = items != PADDING
-        if self.position_from == "start":
-            return torch.cumsum(valid, 1) * valid
-        return (valid.sum(1, keepdim=True) - torch.arange(items.shape[1])) * valid
+    def last_hidden(self, items: Tensor, vectors: Tensor) -> Tensor:
+        """Hidden vectors of the last place with an item, (b, d).
+
+        ``items`` (b, length) and their ``vectors`` (b, length, d).
+        """
+        x = self._placed(items, vectors)
+        *lower, top = self.blocks
+        assert isinstance(top, Block)
+        for block in lower:
+            x = block(x)
+        return top.last(x, items != PADDING)
+
+    def _placed(self, items: Tensor, vectors: Tensor) -> Tensor:
+        positions = self.positions(position_ids(items, self.position_from))
+        return self.input_dropout(vectors + positions)
 
     def n_batches(self, sequences: Sequences) -> int:
-        inputs = sequences.n_train - 1
-        inputs = inputs[inputs > 0]
-        # n inputs cut at a random place make 1 + (n - 1) / length windows on average
-        windows = float((1 + (inputs - 1) / self.history_max).sum())
-        return math.ceil(windows / self.batch_size)
+        if self.by_windows:
+            return math.ceil(n_windows(sequences, self.history_max) / self.batch_size)
+        return math.ceil(int((sequences.n_train - 1).clamp(min=0).sum()) / self.batch_size)
 
-    def batches(self, sequences: Sequences, generator: torch.Generator) -> Iterator[WindowBatch]:
-        starts, ends = self._windows(sequences, generator)
-        column = torch.arange(self.history_max)
-        if not starts.numel():
+    def batches(
+        self, sequences: Sequences, generator: torch.Generator
+    ) -> Iterator[WindowBatch | DrawnBatch | PrefixBatch]:
+        if not self.by_windows:
+            yield from prefix_batches(sequences, self.history_max, self.batch_size, generator)
             return
-        for chunk in torch.randperm(starts.numel(), generator=generator).split(self.batch_size):
-            index = starts[chunk, None] + column
-            valid = index < ends[chunk, None]
-            index = torch.where(valid, index, 0)
-            inputs = sequences.items[index] * valid
-            yield WindowBatch(inputs, sequences.items[index + 1] * valid)
-
-    def _windows(self, sequences: Sequences, generator: torch.Generator) -> tuple[Tensor, Tensor]:
-        """Cut every training sequence into windows at places that change from epoch to epoch.
-
-        Returns flat start and end (exclusive) of the inputs of each window. The first window of a
-        user is cut short by a random offset, so that an item meets every context length.
-        """
-        length = self.history_max
-        n_inputs = (sequences.n_train - 1).clamp(min=0)
-        shift = torch.randint(0, length, n_inputs.shape, generator=generator)
-        count = (n_inputs + shift + length - 1) // length
-        user = torch.repeat_interleave(torch.arange(n_inputs.numel()), count)
-        number = torch.arange(user.numel()) - (torch.cumsum(count, 0) - count)[user]
-        base = sequences.offsets[user]
-        start = base + (number * length - shift[user]).clamp(min=0)
-        end = base + torch.minimum((number + 1) * length - shift[user], n_inputs[user])
-        keep = end > start  # not so for users without inputs
-        return start[keep], end[keep]
+        for batch in window_batches(sequences, self.history_max, self.batch_size, generator):
+            if sequences.n_items <= N_DRAWN:
+                yield batch
+                continue
+            drawn = torch.randperm(sequences.n_items, generator=generator)[:N_DRAWN] + 1
+            yield DrawnBatch(*batch, drawn)
 
     def loss(self, batch: object) -> Tensor:
-        assert isinstance(batch, WindowBatch)
-        hidden = self.hidden(batch.inputs)[batch.targets != PADDING]
-        targets = batch.targets[batch.targets != PADDING] - 1
-        return F.cross_entropy(hidden @ self.item_vectors().T, targets)
+        assert isinstance(batch, WindowBatch | DrawnBatch | PrefixBatch)
+        if isinstance(batch, PrefixBatch):
+            return self._prefix_loss(batch)
+        asked = batch.targets != PADDING
+        hidden, targets = self.hidden(batch.inputs)[asked], batch.targets[asked]
+        if isinstance(batch, WindowBatch):
+            return F.cross_entropy(hidden @ self.item_vectors().T, targets - 1)
+        vectors = self.items(torch.cat([targets, batch.drawn]))
+        own, drawn = vectors[: len(targets)], vectors[len(targets) :]
+        n_items = self.items.num_embeddings - 1
+        scores = (hidden * own).sum(1), hidden @ drawn.T
+        return drawn_cross_entropy(*scores, targets, batch.drawn, n_items)
+
+    def _prefix_loss(self, batch: PrefixBatch) -> Tensor:
+        b, length = batch.histories.shape
+        # one look-up: each would have a gradient as large as the table
+        ids = torch.cat([batch.histories.flatten(), batch.positives, batch.negatives])
+        histories, positives, negatives = self.items(ids).split([b * length, b, b])
+        hidden = self.last_hidden(batch.histories, histories.view(b, length, -1))
+        return -F.logsigmoid((hidden * (positives - negatives)).sum(1)).mean()
+
+
+def drawn_cross_entropy(
+    own: Tensor, others: Tensor, targets: Tensor, drawn: Tensor, n_items: int
+) -> Tensor:
+    """Cross entropy of a softmax over the target and drawn items, which stand for all others.
+
+    Scores of the targets (n,) and of the drawn items (n, c), and their ids, (n,) and (c,). With all
+    items drawn it is that of the softmax over all items.
+    """
+    is_target = drawn == targets[:, None]
+    stands_for = (n_items - 1) / (~is_target).sum(1)
+    rest = torch.logsumexp(others.masked_fill(is_target, -torch.inf), 1) + stands_for.log()
+    return (torch.logaddexp(own, rest) - own).mean()
+
+
+def position_ids(items: Tensor, position_from: str) -> Tensor:
+    """Position of every place, (b, length), 1-based, 0 where there is no item."""
+    valid = items != PADDING
+    if position_from == "start":
+        return torch.cumsum(valid, 1) * valid
+    return (valid.sum(1, keepdim=True) - torch.arange(items.shape[1])) * valid
+
+
+def window_batches(
+    sequences: Sequences, length: int, batch_size: int, generator: torch.Generator
+) -> Iterator[WindowBatch]:
+    """Every training sequence in windows of ``length`` items, in random order."""
+    starts, ends = cut_windows(sequences, length, generator)
+    column = torch.arange(length)
+    if not starts.numel():
+        return
+    for chunk in torch.randperm(starts.numel(), generator=generator).split(batch_size):
+        index = starts[chunk, None] + column
+        valid = index < ends[chunk, None]
+        index = torch.where(valid, index, 0)
+        inputs = sequences.items[index] * valid
+        yield WindowBatch(inputs, sequences.items[index + 1] * valid)
+
+
+def prefix_batches(
+    sequences: Sequences, length: int, batch_size: int, generator: torch.Generator
+) -> Iterator[PrefixBatch]:
+    """Every training item that has one before it as a sample with its own history, in random order.
+
+    A history has at most ``length`` items.
+    """
+    users, items = sequences.training_pairs()
+    negatives = sample_negatives(users, items, sequences.n_items, generator)
+    first = torch.cumsum(sequences.n_train, 0) - sequences.n_train
+    positions = torch.arange(users.numel()) - first[users - 1]
+    samples = positions.nonzero()[:, 0]
+    order = samples[torch.randperm(samples.numel(), generator=generator)]
+    for chunk in order.split(batch_size) if order.numel() else ():
+        histories = sequences.history(users[chunk], positions[chunk], length)
+        yield PrefixBatch(histories, items[chunk], negatives[chunk])
+
+
+def n_windows(sequences: Sequences, length: int) -> float:
+    """Windows of an epoch: n inputs cut at a random place make 1 + (n - 1) / length on average."""
+    inputs = sequences.n_train - 1
+    return float((1 + (inputs[inputs > 0] - 1) / length).sum())
+
+
+def cut_windows(
+    sequences: Sequences, length: int, generator: torch.Generator
+) -> tuple[Tensor, Tensor]:
+    """Cut every training sequence into windows at places that change from epoch to epoch.
+
+    Returns flat start and end (exclusive) of the inputs of each window. The first window of a user
+    is cut short by a random offset, so that an item meets every context length.
+    """
+    n_inputs = (sequences.n_train - 1).clamp(min=0)
+    shift = torch.randint(0, length, n_inputs.shape, generator=generator)
+    count = (n_inputs + shift + length - 1) // length
+    user = torch.repeat_interleave(torch.arange(n_inputs.numel()), count)
+    number = torch.arange(user.numel()) - (torch.cumsum(count, 0) - count)[user]
+    base = sequences.offsets[user]
+    start = base + (number * length - shift[user]).clamp(min=0)
+    end = base + torch.minimum((number + 1) * length - shift[user], n_inputs[user])
+    keep = end > start  # not so for users without inputs
+    return start[keep], end[keep]

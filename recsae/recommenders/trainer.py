@@ -53,7 +53,9 @@ def fit(
     ``folder`` gets a checkpoint after each epoch; one of the same ``identity`` is continued. Raises
     DataError when there is nothing to train on, and when the loss or a score is not finite.
     """
-    optimizer = torch.optim.Adam(model.parameters(), lr=config.lr, weight_decay=config.l2)
+    optimizer = torch.optim.Adam(
+        model.parameters(), lr=config.lr, weight_decay=config.l2, fused=True
+    )
     state = _resume(folder / CHECKPOINT, identity, model, optimizer)
     if state.epoch:
         reporter.note(f"going on after epoch {state.epoch}, found in {CHECKPOINT}")
@@ -81,7 +83,7 @@ def evaluate(model: Recommender, sequences: Sequences, split: str) -> dict[str, 
     with torch.no_grad():
         items = model.item_vectors()
         # no score is larger than the product of the longest vectors
-        largest = float(vectors.norm(dim=1).max() * items.norm(dim=1).max())
+        largest = float(vectors.norm(dim=-1).max() * items.norm(dim=1).max())
         if not math.isfinite(largest):
             raise DataError(f"the vectors of {model.name} are not finite", "lower --lr")
         ranks = target_ranks(vectors, items, sequences, users, positions)
@@ -92,7 +94,7 @@ def evaluate(model: Recommender, sequences: Sequences, split: str) -> dict[str, 
 def case_vectors(
     model: Recommender, sequences: Sequences, users: Tensor, positions: Tensor
 ) -> Tensor:
-    """Vectors of many cases, (n, d), in batches and without dropout."""
+    """Vectors of many cases, (n, d) or (n, K, d), in batches and without dropout."""
     model.eval()
     parts = [
         model.case_vectors(sequences, batch_users, batch_positions)
@@ -180,7 +182,11 @@ def _resume(
 def save_checkpoint(path: Path, content: dict[str, Any]) -> None:
     """Write a checkpoint beside and rename it, so that a kill leaves the old or the new one."""
     partial = path.with_suffix(".partial")
-    torch.save(content, partial)
+    with partial.open("wb") as file:
+        try:
+            torch.save(content, file)
+        except RuntimeError as error:  # torch hides what the system said
+            raise error.__context__ if isinstance(error.__context__, OSError) else error from None
     os.replace(partial, path)
 
 

@@ -1,23 +1,27 @@
 """One module per stage, in the order train, sae_train, encode, concepts, confidence.
 
-Stages meet only in the warehouse: each reads relations and files of earlier ones and publishes its
-own; none calls another. ``pipeline`` alone chains them.
+``import_run`` stands in for the two that train. Stages meet only in the warehouse: each reads
+relations and files of earlier ones and publishes its own; none calls another. ``pipeline`` alone
+chains them.
 """
 
 from recsae.stages.concepts import concepts
 from recsae.stages.confidence import confidence
 from recsae.stages.encode import encode
 from recsae.stages.evaluate import evaluate
+from recsae.stages.import_run import ImportConfig, import_rechorus
 from recsae.stages.pipeline import PipelineConfig, run
 from recsae.stages.sae_train import train_sae
 from recsae.stages.train import train
 
 __all__ = [
+    "ImportConfig",
     "PipelineConfig",
     "concepts",
     "confidence",
     "encode",
     "evaluate",
+    "import_rechorus",
     "run",
     "train",
     "train_sae",

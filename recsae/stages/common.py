@@ -16,6 +16,7 @@ import polars as pl
 from recsae.errors import RecsaeError
 from recsae.progress import Reporter
 from recsae.warehouse import Warehouse, run_lock, temp_folder
+from recsae.warehouse.connection import storage_error
 from recsae.warehouse.runs import Stage
 
 Register = Callable[[Warehouse], None]
@@ -82,9 +83,10 @@ def open_stage(
     """Run a stage in a with block; yields None when it is already done with this ``identity``.
 
     The run is locked for other processes meanwhile. An error marks the stage failed (and the run,
-    if the stage makes it); a kill leaves it running, and the next call starts it again.
+    if the stage makes it); a kill leaves it running, and the next call starts it again. A full disk
+    or one that may not be written to is a DataError that says so.
     """
-    with run_lock(root, run_id):
+    with _plain_storage_errors(root), run_lock(root, run_id):
         with Warehouse.open(root) as warehouse:
             if not force and warehouse.stage_done(run_id, stage, identity):
                 reporter.note(f"{stage} {run_id}: already done")
@@ -101,6 +103,18 @@ def open_stage(
         except BaseException:
             _mark_failed(root, run_id, stage)
             raise
+
+
+@contextmanager
+def _plain_storage_errors(root: Path) -> Iterator[None]:
+    try:
+        yield
+    except RecsaeError:
+        raise
+    except Exception as error:  # each of the libraries that write has its own
+        if known := storage_error(error, root):
+            raise known from error
+        raise
 
 
 def _mark_failed(root: Path, run_id: str, stage: Stage) -> None:

@@ -8,6 +8,7 @@ from recsae.config import ConceptsConfig, digest
 from recsae.interpret import concepts as build
 from recsae.progress import Reporter
 from recsae.stages.common import open_stage
+from recsae.stages.stored import require_cases
 from recsae.warehouse import Warehouse, queries
 from recsae.warehouse.workspace import Workspace
 
@@ -18,6 +19,7 @@ def concepts(
     """Build the concepts of an SAE run (id, prefix, ``latest``, or its recommender's id)."""
     with Warehouse.open(root) as warehouse:
         run = warehouse.find_run(ref, "sae")
+        require_cases(warehouse, run)
         state = warehouse.require_stage(run.run_id, "encode", f"recsae sae encode {run.run_id}")
     identity = digest("concepts", config.to_json(), state.input_hash, sql_digest())
     params = build.parameters(run.run_id, run.seed, config)

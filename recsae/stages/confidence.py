@@ -9,6 +9,7 @@ from recsae.interpret import confidence as build
 from recsae.interpret.concepts import parameters
 from recsae.progress import Reporter
 from recsae.stages.common import open_stage
+from recsae.stages.stored import require_cases
 from recsae.warehouse import Warehouse, queries
 from recsae.warehouse.workspace import Workspace
 
@@ -19,6 +20,7 @@ def confidence(
     """Verify the concepts of an SAE run (id, prefix, ``latest``, or its recommender's id)."""
     with Warehouse.open(root) as warehouse:
         run = warehouse.find_run(ref, "sae")
+        require_cases(warehouse, run)
         state = warehouse.require_stage(run.run_id, "concepts", f"recsae concepts {run.run_id}")
     described = ConceptsConfig.from_json(state.params)
     sql = [query.text for query in queries("confidence")]

@@ -15,7 +15,7 @@ from recsae.recommenders.trainer import CHECKPOINT
 from recsae.sae.model import SAE
 from recsae.sae.trainer import fit, measure
 from recsae.stages.common import StageRun, final_metrics, metric_rows, open_stage
-from recsae.stages.stored import Stored, load_stored, train_hint
+from recsae.stages.stored import Stored, load_stored, require_one_vector, train_hint
 from recsae.warehouse import Run, Warehouse, run_folder
 
 FOLDER = "sae"
@@ -28,8 +28,9 @@ def train_sae(root: Path, ref: str, config: SAEConfig, *, force: bool, reporter:
         parent = warehouse.find_run(ref, "recommender")
         state = warehouse.require_stage(parent.run_id, "train", train_hint(parent))
         identity = digest("sae", config.to_json(), parent.run_id, state.input_hash)
-        run_id = warehouse.name_run(f"sae-{_base(parent)}-k{config.k}", identity)
+        run_id = name_sae_run(warehouse, parent, config.k, identity)
     stored = load_stored(root, parent)
+    require_one_vector(stored, parent)
     d = int(stored.vectors.shape[1])
     SAE(d, config.scale * d, config.k)  # refuses a k that does not fit before anything is stored
 
@@ -50,47 +51,54 @@ def train_sae(root: Path, ref: str, config: SAEConfig, *, force: bool, reporter:
     with open_stage(
         root, run_id, "train", params, identity, force=force, reporter=reporter, register=register
     ) as stage:
+        checkpoint = run_folder(root, run_id) / CHECKPOINT
         if stage is not None:
-            checkpoint = run_folder(root, run_id) / CHECKPOINT
             if force:
                 checkpoint.unlink(missing_ok=True)
-            _train(stage, stored, _heldout_users(root, run_id, config), config, identity, reporter)
-            checkpoint.unlink(missing_ok=True)
+            sides = draw_user_sides(root, run_id, config)
+            _train(stage, stored, sides, config, identity, reporter)
+        # also what a process left that was killed after it had published
+        checkpoint.unlink(missing_ok=True)
     return run_id
 
 
-def _base(parent: Run) -> str:
-    """The parent's id without its hash, to be read in the child's id."""
-    return parent.run_id.rsplit("-", 1)[0]
+def name_sae_run(warehouse: Warehouse, parent: Run, k: int, identity: str) -> str:
+    """The id of an SAE run: it has the parent's id in it, without the hash."""
+    base = parent.run_id.rsplit("-", 1)[0]
+    return warehouse.name_run(f"sae-{base}-k{k}", identity)
 
 
-def _heldout_users(root: Path, run_id: str, config: SAEConfig) -> Tensor:
-    """Draw the sides of the users and return those whose vectors must not train, (n,)."""
+def draw_user_sides(root: Path, run_id: str, config: SAEConfig) -> pl.DataFrame:
+    """Draw the sides of the users: the rows of staging.user_sides, stored when the stage ends."""
     shares = {
         "run_id": run_id,
         "seed": config.seed,
         "construct_share": config.construct_share,
         "heldout_share": config.heldout_share,
     }
-    with Warehouse.open(root) as warehouse:
-        warehouse.build("staging.user_sides", shares)
-        users = warehouse.sql(
-            "select user_id from staging.user_sides where run_id = $run_id and is_heldout "
-            "order by user_id",
-            {"run_id": run_id},
-        )
-    return torch.from_numpy(users["user_id"].cast(pl.Int64).to_numpy().copy())
+    with Warehouse.open(root, read_only=True) as warehouse:
+        return warehouse.query("staging.user_sides", shares)
+
+
+def _is_heldout(stored: Stored, sides: pl.DataFrame) -> Tensor:
+    """(n_cases,) whether a case's user must not train."""
+    return torch.isin(stored.users, _heldout_users(sides))
+
+
+def _heldout_users(sides: pl.DataFrame) -> Tensor:
+    users = sides.filter("is_heldout")["user_id"].sort()
+    return torch.from_numpy(users.cast(pl.Int64).to_numpy().copy())
 
 
 def _train(
     stage: StageRun,
     stored: Stored,
-    heldout_users: Tensor,
+    sides: pl.DataFrame,
     config: SAEConfig,
     identity: str,
     reporter: Reporter,
 ) -> None:
-    is_heldout = torch.isin(stored.users, heldout_users)
+    is_heldout = _is_heldout(stored, sides)
     train, heldout = stored.vectors[~is_heldout], stored.vectors[is_heldout]
     n_latents = config.scale * train.shape[1]
     if len(train) < n_latents:
@@ -100,13 +108,34 @@ def _train(
         )
     folder = run_folder(stage.root, stage.run_id)
     sae, history = fit(train, heldout, config, folder, identity, reporter)
-    sae.save(folder / FOLDER)
+    publish_sae(stage, stored, sae, sides, history, reporter)
+
+
+def publish_sae(
+    stage: StageRun,
+    stored: Stored,
+    sae: SAE,
+    sides: pl.DataFrame,
+    history: list[dict[str, float]],
+    reporter: Reporter,
+) -> None:
+    """Save an autoencoder, measure it on the vectors of both sides, and end its training stage.
+
+    ``sides`` are those of ``draw_user_sides``.
+    """
+    is_heldout = _is_heldout(stored, sides)
+    train, heldout = stored.vectors[~is_heldout], stored.vectors[is_heldout]
+    sae.save(run_folder(stage.root, stage.run_id) / FOLDER)
     final = {"train": measure(sae, train), "heldout": measure(sae, heldout)}
     ranking = {
         "test": _through(stored, sae, None),
-        "heldout": _through(stored, sae, heldout_users),
+        "heldout": _through(stored, sae, _heldout_users(sides)),
     }
-    stage.publish(metrics=_metrics(history, final, ranking), ends_run=True)
+    stage.publish(
+        relations={"staging.user_sides": sides},
+        metrics=_metrics(history, final, ranking),
+        ends_run=True,
+    )
     reporter.note(
         f"{stage.run_id}: FVU {final['train']['FVU']:.3f}, "
         f"held-out {final['heldout']['FVU']:.3f}, dead {final['train']['dead']:.1%}, "

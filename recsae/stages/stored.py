@@ -11,7 +11,7 @@ import polars as pl
 import torch
 from torch import Tensor
 
-from recsae.errors import DataError
+from recsae.errors import DataError, UsageError
 from recsae.recommenders.base import Sequences
 from recsae.recommenders.cases import ITEMS, VECTORS, load_array
 from recsae.recommenders.ranking import held_out_cases, ranking_metrics, target_ranks
@@ -26,7 +26,7 @@ class Stored:
     """A recommender as the stages after it see it."""
 
     vectors: Tensor
-    """(n_cases, d)"""
+    """(n_cases, d), or (n_cases, K, d) where a score is the largest of K."""
     items: Tensor
     """(n_items, d), row r = item r + 1."""
     users: Tensor
@@ -64,14 +64,35 @@ class Stored:
 
 def train_hint(run: Run) -> str:
     """The command that makes a recommender run."""
-    return f"recsae train {run.model} {run.dataset}"
+    if imported := run.params.get("imported"):
+        return f"recsae import rechorus {imported} --model {run.model} --dataset {run.dataset}"
+    stage = " --stage pretrain" if run.params.get("stage") == "pretrain" else ""
+    return f"recsae train {run.model} {run.dataset}{stage}"
+
+
+def require_cases(warehouse: Warehouse, run: Run) -> None:
+    """Error unless the Parquet files that the SQL stages of an SAE run read are all there."""
+    parent = warehouse.run(str(run.parent_run_id))
+    warehouse.require_stage(parent.run_id, "train", train_hint(parent))
+    warehouse.require_stage(run.run_id, "encode", f"recsae sae encode {run.run_id}")
+
+
+def require_one_vector(stored: Stored, run: Run) -> None:
+    """UsageError for a recommender that has several vectors per case."""
+    if stored.vectors.ndim == 3:
+        raise UsageError(
+            f"run {run.run_id!r} is the pretraining stage of {run.model} and has "
+            f"{stored.vectors.shape[1]} vectors per case",
+            f"recsae train {run.model} {run.dataset}",
+        )
 
 
 def load_stored(root: Path, run: Run) -> Stored:
     """Read a recommender run; DataError naming a file that is missing or damaged."""
     hint = f"{train_hint(run)} --force"
     folder = run_folder(root, run.run_id)
-    vectors, items = (np.array(load_array(folder / name, hint)) for name in (VECTORS, ITEMS))
+    vectors = np.array(load_array(folder / VECTORS, hint, (2, 3)))
+    items = np.array(load_array(folder / ITEMS, hint))
     with Warehouse.open(root, read_only=True) as warehouse:
         cases = warehouse.sql(
             "select user_id, position from raw.cases where run_id = $run_id order by case_id",

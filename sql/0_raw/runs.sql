@@ -4,7 +4,7 @@
 -- yields:
 --   run_id           VARCHAR   short, readable and unique
 --   kind             VARCHAR   recommender or sae
---   parent_run_id    VARCHAR   of an sae: its recommender's run
+--   parent_run_id    VARCHAR   of an sae: its recommender; of a finetuned one: the pretrained
 --   dataset          VARCHAR   name of the data set
 --   model            VARCHAR   name of the model
 --   params           JSON      the configuration

@@ -46,7 +46,7 @@ class Written(NamedTuple):
 
 
 def write(name: str, data: Toy, folder: Path) -> Written:
-    model = create(name, SMALL, len(data.lists), data.n_items)
+    model = create(name, SMALL, data.sequences())
     cases, best = folder / "cases", folder / "recommendations"
     for path in (cases, best):
         path.mkdir(parents=True)

@@ -13,10 +13,13 @@ from hypothesis import strategies as st
 from recsae.config import TrainConfig
 from recsae.recommenders.base import Sequences
 from recsae.recommenders.bprmf import PairBatch
+from recsae.recommenders.directau import PositiveBatch
 from recsae.recommenders.presets import MODELS
-from recsae.recommenders.sasrec import WindowBatch
+from recsae.recommenders.sasrec import DrawnBatch, PrefixBatch, WindowBatch
 
 NAMES = tuple(MODELS)
+KINDS = (*NAMES, "SASRec bpr")
+"""Models, and a model with another objective than its preset's."""
 SMALL = TrainConfig(emb_size=8, history_max=4, batch_size=7, lr=1e-2, dropout=0.3, epochs=4)
 
 
@@ -92,8 +95,12 @@ def small_numbers(n: int, d: int, seed: int) -> torch.Tensor:
 
 def trained_pairs(batch: object) -> list[tuple[int, int]]:
     """What one batch asks the model to predict, as (user, item), or (item before, item)."""
-    if isinstance(batch, PairBatch):
+    if isinstance(batch, PairBatch | PositiveBatch):
         return list(zip(batch.users.tolist(), batch.positives.tolist(), strict=True))
-    assert isinstance(batch, WindowBatch)
+    if isinstance(batch, PrefixBatch):
+        last = (batch.histories > 0).sum(1) - 1
+        before = batch.histories[torch.arange(len(last)), last]
+        return list(zip(before.tolist(), batch.positives.tolist(), strict=True))
+    assert isinstance(batch, WindowBatch | DrawnBatch)
     asked = batch.targets > 0
     return list(zip(batch.inputs[asked].tolist(), batch.targets[asked].tolist(), strict=True))

@@ -1,0 +1,98 @@
+"""DirectAU: alignment and uniformity of vectors on the sphere (Wang et al., KDD 2022).
+
+The loss sees directions only; the score is the product of the vectors as they are, lengths
+included, in the paper's code as in the reference (ReChorus).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any, ClassVar, NamedTuple
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from recsae.config import TrainConfig
+from recsae.recommenders.base import Recommender, Sequences
+
+
+class PositiveBatch(NamedTuple):
+    """Users, each with one item they liked."""
+
+    users: Tensor
+    """(b,)"""
+    positives: Tensor
+    """(b,)"""
+
+
+class DirectAU(Recommender):
+    """Score p_u . q_i, trained with alignment + gamma * (uniformity of users + of items) / 2."""
+
+    name: ClassVar[str] = "DirectAU"
+    is_sequential: ClassVar[bool] = False
+
+    def __init__(self, config: TrainConfig, n_users: int, n_items: int) -> None:
+        super().__init__()
+        self.batch_size, self.gamma = config.batch_size, config.gamma
+        self.users = nn.Embedding(n_users + 1, config.emb_size)
+        self.items = nn.Embedding(n_items + 1, config.emb_size)
+        for table in (self.users, self.items):
+            nn.init.xavier_normal_(table.weight)
+
+    def item_vectors(self) -> Tensor:
+        return self.items.weight[1:]
+
+    def case_vectors(self, sequences: Sequences, users: Tensor, positions: Tensor) -> Tensor:
+        return self.users(users)
+
+    def n_batches(self, sequences: Sequences) -> int:
+        return -(-int(sequences.n_train.sum()) // self.batch_size)
+
+    def batches(self, sequences: Sequences, generator: torch.Generator) -> Iterator[PositiveBatch]:
+        users, items = sequences.training_pairs()
+        order = torch.randperm(users.numel(), generator=generator)
+        for chunk in order.split(self.batch_size):
+            yield PositiveBatch(users[chunk], items[chunk])
+
+    def loss(self, batch: object) -> Tensor:
+        assert isinstance(batch, PositiveBatch)
+        users = F.normalize(self.users(batch.users), dim=1)
+        items = F.normalize(self.items(batch.positives), dim=1)
+        return alignment(users, items) + self.gamma * (uniformity(users) + uniformity(items)) / 2
+
+
+def alignment(x: Tensor, y: Tensor) -> Tensor:
+    """Mean of |x - y|^2 over the rows of (b, d) and (b, d)."""
+    return (x - y).square().sum(1).mean()
+
+
+def uniformity(x: Tensor) -> Tensor:
+    """Log of the mean of exp(-2 |x_i - x_j|^2) over all pairs of rows of x, (b, d) of unit length.
+
+    A single row has no pair and gives 0.
+    """
+    if x.shape[0] < 2:
+        return 0 * x.sum()
+    value: Tensor = _Uniformity.apply(x)  # type: ignore[no-untyped-call]
+    return value
+
+
+class _Uniformity(torch.autograd.Function):
+    """Uniformity by one matrix product, as |x_i - x_j|^2 is 2 - 2 x_i . x_j, its gradient by one.
+
+    The gradient leaves out what changes the lengths of the rows: normalisation takes that away.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor) -> Tensor:
+        n = x.shape[0]
+        powers = (x @ x.T).sub_(1).mul_(4).exp_().fill_diagonal_(0)
+        total = powers.sum()
+        ctx.save_for_backward((powers @ x).mul_(8 / total))
+        return torch.log(total / (n * (n - 1)))
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> Tensor:
+        (own,) = ctx.saved_tensors
+        return gradients[0] * own
