@@ -7,7 +7,7 @@ import shutil
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import duckdb
 import polars as pl
@@ -16,12 +16,16 @@ import pytest
 from recsae.warehouse import Warehouse, temp_folder
 from recsae.warehouse.publish import refresh_views
 
+if TYPE_CHECKING:
+    from stages.finished import Finished
+
 ENVIRONMENT = (
     "RECSAE_WAREHOUSE",
     "RECSAE_DATA",
     "RECSAE_MEMORY",
     "RECSAE_TRACEBACK",
     "FORCE_COLOR",
+    "NO_COLOR",
 )
 RUN = {"dataset": "toy", "data_fingerprint": "f0", "seed": 1}
 CASES: dict[str, Any] = {
@@ -162,6 +166,22 @@ def filled(filled_warehouse: Path, tmp_path: Path) -> Path:
     with Warehouse.open(root) as warehouse, warehouse.transaction():
         refresh_views(warehouse)
     return root
+
+
+@pytest.fixture(scope="session")
+def whole(tmp_path_factory: pytest.TempPathFactory) -> Finished:
+    """The planted data set run through all stages; not to be changed."""
+    from stages.finished import finished
+
+    return finished(tmp_path_factory.getbasetemp())
+
+
+@pytest.fixture
+def own(whole: Finished, tmp_path: Path) -> Finished:
+    """A copy of it for a test of its own."""
+    from stages.finished import copied
+
+    return copied(whole, tmp_path / "warehouse")
 
 
 class Result(NamedTuple):

@@ -6,6 +6,7 @@ content has the same fingerprint and, written by the same version of polars, the
 
 from __future__ import annotations
 
+import difflib
 import hashlib
 import io
 import json
@@ -150,8 +151,10 @@ def read_info(name: str, data_dir: Path) -> dict[str, Any]:
     """The ``dataset.json`` of a prepared data set, without its tables."""
     folder = data_dir / safe_name("data set", name)
     if not folder.is_dir():
+        near = difflib.get_close_matches(name, prepared(data_dir), cutoff=0.75)
+        meant = f"did you mean {' or '.join(near)}? else " if near else ""
         raise MissingStageError(
-            f"data set {name!r} is not prepared in {data_dir}", f"recsae data prepare {name}"
+            f"data set {name!r} is not prepared in {data_dir}", f"{meant}recsae data prepare {name}"
         )
     path = folder / INFO
     try:

@@ -45,16 +45,12 @@ FIELDS: dict[str, tuple[str, ...]] = {
 
 ANY = "any"
 PRESETS: dict[tuple[str, str], dict[str, Any]] = {
-    ("BPRMF", ANY): {"lr": 3e-3, "l2": 1e-5, "batch_size": 1024},
-    ("LightGCN", ANY): {
-        **{"lr": 2e-2, "l2": 1e-8, "batch_size": 1024, "early_stop": 30, "n_layers": 3}
-    },
-    ("DirectAU", ANY): {
-        **{"lr": 3e-3, "l2": 1e-5, "batch_size": 1024, "early_stop": 20, "gamma": 1.0}
-    },
-    ("SASRec", ANY): {"lr": 3e-3, "l2": 1e-6, "batch_size": 64, "dropout": 0.4},
-    ("SASRec", "grocery"): {"lr": 1e-3, "dropout": 0.3},
-    ("TiMiRec", ANY): {"lr": 2e-3, "l2": 1e-6, "batch_size": 64, "dropout": 0.4},
+    ("BPRMF", ANY): dict(lr=3e-3, l2=1e-5, batch_size=1024),
+    ("LightGCN", ANY): dict(lr=2e-2, l2=1e-8, batch_size=1024, early_stop=30, n_layers=3),
+    ("DirectAU", ANY): dict(lr=3e-3, l2=1e-5, batch_size=1024, early_stop=20, gamma=1.0),
+    ("SASRec", ANY): dict(lr=3e-3, l2=1e-6, batch_size=64, dropout=0.4),
+    ("SASRec", "grocery"): dict(lr=1e-3, dropout=0.3),
+    ("TiMiRec", ANY): dict(lr=2e-3, l2=1e-6, batch_size=64, dropout=0.4),
 }
 """Settings by model and data set, on top of the model's for ``ANY`` data set, which are those of
 MovieLens-100K. Chosen by dev NDCG@5 (docs/results.md)."""

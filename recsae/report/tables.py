@@ -1,12 +1,14 @@
 """The run report and the latent card as rich renderables that read well at 80 columns.
 
 Everything is text with fixed columns, so that a pipe, a log file and a terminal without colour show
-the same thing.
+the same thing. Titles and tags come from data sets: they are never markup, and what could steer a
+terminal is shown as an escape.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from math import isfinite
 from typing import Any
 
 from rich.console import Group, RenderableType
@@ -14,10 +16,18 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
+from recsae.report.text import count, number, percent, printable, share, short
+
 Row = Mapping[str, Any]
+
+WIDTH = 80
+"""Columns of the report, on a wider terminal as well."""
 
 BAR = 36
 """Characters of the longest bar of the histogram."""
+
+NO_CONCEPT = "none: no tag stands out"
+"""In place of a label."""
 
 NUMBERS = (
     ("conf", "confidence"),
@@ -43,14 +53,14 @@ def run_card(card: Row) -> Group:
     rows = [
         (
             "data",
-            f"{card['dataset']}: {card['n_users']:,} users, {card['n_items']:,} items, "
-            f"{card['n_interactions']:,} interactions",
+            f"{card['dataset']}: {count(card['n_users'], 'user')}, "
+            f"{count(card['n_items'], 'item')}, {count(card['n_interactions'], 'interaction')}",
         ),
         ("model", f"{card['model']} ({card['recommender_run_id']})"),
         ("", f"test HR@10 {share(card['hr_10'], 4)}, NDCG@10 {share(card['ndcg_10'], 4)}"),
         (
             "SAE",
-            f"{card['n_latents']:,} latents, k = {card['k']}, L0 {number(card['l0'], 1)}, "
+            f"{count(card['n_latents'], 'latent')}, k = {card['k']}, L0 {number(card['l0'], 1)}, "
             f"dead {percent(card['dead_share'])}",
         ),
         (
@@ -63,51 +73,61 @@ def run_card(card: Row) -> Group:
             f"{percent(card['ndcg_10_kept'])} kept "
             f"(held-out users {percent(card['ndcg_10_kept_heldout'])})",
         ),
-        (
-            "concepts",
-            f"{card['n_interpretable']:,} interpretable latents with "
-            f"{card['n_concepts']:,} different leading tags",
-        ),
-        ("", f"{percent(card['user_coverage'])} of the verifying users have one that is active"),
-        (
-            "confidence",
-            f"mean {share(card['mean_confidence'])} over {judged(card):,} judged latents, "
-            f"mean AUC {share(card['mean_auc'])}",
-        ),
-        (
-            "null",
-            f"mean {share(card['mean_confidence_null'])} with permuted tags, under which "
-            f"{number(card['n_permuted'], 1)} would pass",
-        ),
-        (
-            "5+5 test",
-            f"confidence {share(card['reference_confidence'])}, "
-            f"recall {share(card['reference_recall'])}, "
-            f"specificity {share(card['reference_specificity'])} "
-            "(paper's protocol)",
-        ),
+        *_concept_facts(card),
     ]
-    return Group(Text(str(card["run_id"]), style="bold"), _pairs(rows))
+    return Group(_text(card["run_id"], "bold"), _pairs(rows))
+
+
+def _concept_facts(card: Row) -> Iterator[tuple[str, str]]:
+    """How many concepts hold, how well, and what chance and the paper's protocol would say."""
+    yield (
+        "concepts",
+        f"{count(card['n_interpretable'], 'interpretable latent')} with "
+        f"{count(card['n_concepts'], 'different leading tag')}",
+    )
+    yield "", f"{percent(card['user_coverage'])} of the verifying users have one that is active"
+    yield (
+        "confidence",
+        f"mean {share(card['mean_confidence'])} over {count(judged(card), 'judged latent')}, "
+        f"mean AUC {share(card['mean_auc'])}",
+    )
+    yield (
+        "null",
+        f"mean {share(card['mean_confidence_null'])} with permuted tags, under which "
+        f"{number(card['n_permuted'], 1)} would pass",
+    )
+    yield (
+        "5+5 test",
+        f"confidence {share(card['reference_confidence'])}, "
+        f"recall {share(card['reference_recall'])}, "
+        f"specificity {share(card['reference_specificity'])} "
+        "(paper's protocol)",
+    )
 
 
 def histogram_table(rows: Sequence[Row]) -> Group:
     """Confidence of the judged latents, one line per bin, beside that under permuted tags."""
-    used = [i for i, row in enumerate(rows) if row["n_latents"] or row["n_permuted"] >= 0.5]
+    used = [i for i, row in enumerate(rows) if row["n_latents"] or _known(row["n_permuted"]) >= 0.5]
     shown = rows[used[0] : used[-1] + 1] if used else []
-    most = max((max(row["n_latents"], row["n_permuted"]) for row in shown), default=1)
+    most = max((max(row["n_latents"], _known(row["n_permuted"])) for row in shown), default=1)
     title = "confidence   latents   permuted   # interpretable  = not shown  . permuted"
     lines = [Text(title, style="bold")]
     for row in shown:
         lines.append(_bar_line(row, most))
-    return Group(*lines)
+    return Group(*(lines if shown else [*lines, Text("no latent has enough cases to be judged")]))
+
+
+def _known(value: float | None) -> float:
+    """Zero for what cannot be drawn."""
+    return value if value is not None and isfinite(value) else 0.0
 
 
 def _bar_line(row: Row, most: float) -> Text:
     good = round(row["n_interpretable"] / most * BAR)
     both = round(row["n_latents"] / most * BAR)
-    null = round(row["n_permuted"] / most * BAR)
+    null = round(_known(row["n_permuted"]) / most * BAR)
     line = Text(f" {row['low']:.2f}-{row['high']:.2f} {row['n_latents']:>9,}")
-    line.append(f"{row['n_permuted']:>11,.1f}   ")
+    line.append(f"{number(row['n_permuted'], 1):>11}   ")
     line.append("#" * good, style="green")
     line.append("=" * (both - good), style="yellow")
     line.append("." * max(null - both, 0), style="dim")
@@ -130,73 +150,91 @@ def concepts_table(concepts: Sequence[Row], n_left: int) -> Group:
 
 def _concept(row: Row) -> Iterator[RenderableType]:
     numbers = "".join(f"{share(row[name]):>7}" for _, name in NUMBERS)
-    tail = f"{row['n_active']:>7,}{row['n_users']:>7,}{row['n_same']:>7,}"
+    tail = "".join(f"{short(row[name]):>7}" for name in ("n_active", "n_users", "n_same"))
     yield Text(f"{row['latent_id']:>6}{numbers}{tail}")
-    yield _cut(f"       {row['label']}", "cyan")
-    yield _cut("       e.g. " + "; ".join(row["examples"][:3]), "dim")
+    yield _cut(f"       {row['label'] or NO_CONCEPT}", "cyan")
+    if examples := [title for title in row["examples"] or [] if title is not None]:
+        yield _cut("       e.g. " + "; ".join(examples[:3]), "dim")
 
 
 def status_line(card: Row) -> Group:
     """What is not in the list, so that nothing is silently dropped."""
+    good, dead = card["n_interpretable"], card["n_dead"]
     return Group(
-        Text(f"Of {card['n_latents']:,} latents {card['n_interpretable']:,} are interpretable,"),
+        Text(f"Of {count(card['n_latents'], 'latent')} {good:,} {_are(good)} interpretable,"),
         Text(f"{card['n_not_shown']:,} not shown: their concept does not hold well enough,"),
         Text(f"{card['n_too_rare']:,} too rare: too few held-out cases to judge,"),
-        Text(f"{card['n_dead']:,} dead: they never fire."),
+        Text(f"{dead:,} dead: they never fire."),
     )
+
+
+def _are(n: int) -> str:
+    return "is" if n == 1 else "are"
 
 
 def latent_card(
     card: Row,
     tags: Sequence[Row],
     examples: Sequence[Row],
-    users: Sequence[Row],
+    users: Sequence[Row] | None,
     decoder: Sequence[Row],
 ) -> Group:
-    """One latent: concept, numbers, example items, users, and the items of its decoder row."""
+    """One latent: concept, numbers, example items, users, and the items of its decoder row.
+
+    ``users`` None leaves their part out.
+    """
     head = f"latent {card['latent_id']} of {card['run_id']}: {card['status']}"
-    rows = [
-        ("concept", card["label"] or "none: no tag stands out"),
-        (
-            "confidence",
-            f"{share(card['confidence'])} (at least {share(card['confidence_low'])} at 95%), "
-            f"AUC {share(card['auc'])}",
-        ),
-        (
-            "",
-            f"recall {share(card['recall'])}, specificity {share(card['specificity'])}, "
-            f"precision {share(card['precision'])}, F1 {share(card['f1'])}",
-        ),
-        (
-            "",
-            f"permuted tags {share(card['null_mean'])}, p {share(card['p_value'])}, "
-            f"q {share(card['q_value'])}; longer profile {share(card['profile_confidence'])}",
-        ),
-        (
-            "cases",
-            f"fires on {card['n_fired']:,}; {card['n_active']:,} active held-out cases of "
-            f"{card['n_users']:,} users",
-        ),
-        (
-            "5+5 test",
-            f"confidence {share(card['reference_confidence'])}, "
-            f"recall {share(card['reference_recall'])}, "
-            f"specificity {share(card['reference_specificity'])}",
-        ),
-    ]
     return Group(
-        Text(head, style="bold"),
-        _pairs(rows),
+        _text(head, "bold"),
+        _pairs(list(_latent_facts(card))),
         *_section("tags (log-odds z on item half A, half B)", _tag_lines(tags)),
         *_section(
             "items recommended first where it fires strongest",
-            [(number(r["value"], 3), f"{r['title']}  ({r['n_cases']:,} cases)") for r in examples],
+            [
+                (number(r["value"], 3), f"{_title(r)}  ({count(r['n_cases'], 'case')})")
+                for r in examples
+            ],
         ),
         *_section(
             "items its decoder row raises most (score per unit)",
-            [(number(r["score"], 3), r["title"]) for r in decoder],
+            [(number(r["score"], 3), _title(r)) for r in decoder],
         ),
-        *_section("users on whom it fires strongest", [_user_line(r) for r in users]),
+        *(
+            []
+            if users is None
+            else _section("users on whom it fires strongest", [_user_line(r) for r in users])
+        ),
+    )
+
+
+def _latent_facts(card: Row) -> Iterator[tuple[str, str]]:
+    """The label of a latent and every number about it."""
+    yield "concept", card["label"] or NO_CONCEPT
+    yield (
+        "confidence",
+        f"{share(card['confidence'])} (at least {share(card['confidence_low'])} at 95%), "
+        f"AUC {share(card['auc'])}",
+    )
+    yield (
+        "",
+        f"recall {share(card['recall'])}, specificity {share(card['specificity'])}, "
+        f"precision {share(card['precision'])}, F1 {share(card['f1'])}",
+    )
+    yield (
+        "",
+        f"permuted tags {share(card['null_mean'])}, p {share(card['p_value'])}, "
+        f"q {share(card['q_value'])}; longer profile {share(card['profile_confidence'])}",
+    )
+    yield (
+        "cases",
+        f"fires on {count(card['n_fired'])}; {count(card['n_active'], 'active held-out case')} of "
+        f"{count(card['n_users'], 'user')}",
+    )
+    yield (
+        "5+5 test",
+        f"confidence {share(card['reference_confidence'])}, "
+        f"recall {share(card['reference_recall'])}, "
+        f"specificity {share(card['reference_specificity'])}",
     )
 
 
@@ -208,14 +246,18 @@ def _tag_lines(tags: Sequence[Row]) -> list[tuple[str, str]]:
 
 def _user_line(row: Row) -> tuple[str, str]:
     text = (
-        f"user {row['source_user_id']}, {row['n_cases']:,} cases; "
-        f"after {row['position']} items: {row['title']}"
+        f"user {row['source_user_id'] or row['user_id']}, {count(row['n_cases'], 'case')}; "
+        f"after {count(row['position'], 'item')}: {_title(row)}"
     )
     return number(row["value"], 3), text
 
 
+def _title(row: Row) -> str:
+    return "an item without a title" if row["title"] is None else str(row["title"])
+
+
 def _section(title: str, lines: Sequence[tuple[str, str]]) -> list[RenderableType]:
-    body = [_cut(f"  {left:>7}  {right}", "") for left, right in lines]
+    body = [_cut(f"  {left:>7}  {right}") for left, right in lines]
     return [Text(), Text(title, style="bold"), *(body or [Text("  none")])]
 
 
@@ -224,32 +266,20 @@ def _pairs(rows: Sequence[tuple[str, str]]) -> RenderableType:
     table.add_column(no_wrap=True, style="dim")
     table.add_column(overflow="fold")
     for left, right in rows:
-        table.add_row(Text(left), Text(right))
+        table.add_row(Text(left), _text(right))
     return Padding(table, (0, 0, 0, 2))
 
 
-def _cut(text: str, style: str) -> Text:
-    return Text(text, style=style, no_wrap=True, overflow="ellipsis")
+def _text(text: object, style: str = "") -> Text:
+    """Text from a data set, wrapped where it is too long."""
+    return Text(printable(str(text)), style=style, overflow="fold")
+
+
+def _cut(text: str, style: str = "") -> Text:
+    """Text from a data set, cut where it is too long."""
+    return Text(printable(text), style=style, no_wrap=True, overflow="ellipsis")
 
 
 def judged(card: Row) -> int:
     """Latents with enough held-out cases."""
     return int(card["n_interpretable"] + card["n_not_shown"])
-
-
-def share(value: float | None, digits: int = 3) -> str:
-    """A number from 0 to 1 without its leading zero; a dash for NULL."""
-    if value is None or value != value:
-        return "-"
-    text = f"{value:.{digits}f}"
-    return text[1:] if text.startswith("0.") else text
-
-
-def number(value: float | None, digits: int) -> str:
-    """A plain number; a dash for NULL."""
-    return "-" if value is None or value != value else f"{value:,.{digits}f}"
-
-
-def percent(value: float | None) -> str:
-    """A share in per cent; a dash for NULL."""
-    return "-" if value is None or value != value else f"{value:.1%}"

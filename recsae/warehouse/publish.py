@@ -107,7 +107,12 @@ def _unreadable(session: Session, source: str) -> str | None:
     return None
 
 
-def missing_folders(session: Session, kinds: Iterable[str], run_id: str) -> list[Path]:
-    """Published folders of a run that are gone."""
-    folders = (parquet_folder(session.root, kind, run_id) for kind in kinds)
-    return [folder for folder in folders if not has_parquet(folder)]
+def lost_folders(session: Session, kinds: Iterable[str], run_id: str) -> dict[Path, str | None]:
+    """Published folders of a run that are gone (None) or damaged (what DuckDB says)."""
+    lost: dict[Path, str | None] = {}
+    for folder in (parquet_folder(session.root, kind, run_id) for kind in kinds):
+        if not has_parquet(folder):
+            lost[folder] = None
+        elif problem := _problem(session, folder):
+            lost[folder] = problem
+    return lost

@@ -323,23 +323,30 @@ class Runs(Session):
             self.finish_stage(run_id, stage, seconds=seconds, peak_memory_mb=peak_memory_mb)
 
     def stage_done(self, run_id: str, stage: Stage, input_hash: str | None = None) -> bool:
-        """Whether a stage is done (with this input) and its files are still there."""
+        """Whether a stage is done (with this input) and its files can still be opened."""
         state = self.stage_state(run_id, stage)
         if state is None or state.status != "done":
             return False
         if input_hash is not None and state.input_hash != input_hash:
             return False
-        kinds = publish.kinds_of(stage, self.run(run_id).kind)
-        return not publish.missing_folders(self, kinds, run_id)
+        return not self._lost_folders(run_id, stage)
+
+    def _lost_folders(self, run_id: str, stage: Stage) -> dict[Path, str | None]:
+        return publish.lost_folders(self, publish.kinds_of(stage, self.run(run_id).kind), run_id)
 
     def require_stage(self, run_id: str, stage: Stage, hint: str) -> StageState:
-        """The state of a stage that is done; MissingStageError with the hint when it is not."""
+        """The state of a stage that is done; MissingStageError with the hint when it is not.
+
+        DataError when its files cannot be opened.
+        """
         state = self.stage_state(run_id, stage)
-        if state is None or not self.stage_done(run_id, stage):
+        if state is None or state.status != "done":
             status = f"is {state.status}" if state else "has not run"
-            if state and state.status == "done":
-                status = "has lost its files"
             raise MissingStageError(f"stage {stage} of run {run_id!r} {status}", hint)
+        for folder, problem in self._lost_folders(run_id, stage).items():
+            if problem:
+                raise DataError(f"{folder} is damaged: {problem}", hint)
+            raise MissingStageError(f"stage {stage} of run {run_id!r} has lost its files", hint)
         return state
 
     # -- metrics ------------------------------------------------------------------------------

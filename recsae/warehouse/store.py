@@ -7,6 +7,7 @@ open it for writing for moments: register, work with it closed, publish.
 from __future__ import annotations
 
 import json
+import os
 import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -21,7 +22,7 @@ import polars as pl
 from recsae.errors import DataError, MissingStageError, UsageError
 from recsae.warehouse import publish, statements
 from recsae.warehouse.connection import connect, open_error
-from recsae.warehouse.files import DATABASE, clean_leftovers, safe_name
+from recsae.warehouse.files import DATABASE, clean_leftovers, safe_name, temp_folder
 from recsae.warehouse.runs import Runs
 from recsae.warehouse.session import Trace
 from recsae.warehouse.sql import RAW, Query, load, queries, stages
@@ -77,6 +78,7 @@ class Warehouse(Runs):
         try:
             if create and not read_only:
                 root.mkdir(parents=True, exist_ok=True)
+                _create_database(root)
             elif not path.exists():
                 raise _missing(root)
         except OSError as error:
@@ -305,6 +307,21 @@ def check_params(query: Query, params: Mapping[str, object]) -> None:
     for name in params:
         if name not in known:
             raise UsageError(f"{query.full_name} has no parameter {name}", takes)
+
+
+def _create_database(root: Path) -> None:
+    """Make an empty database file aside, so that a kill or a full disk leaves none or a whole."""
+    place = root / DATABASE
+    if place.exists():
+        return
+    with temp_folder(root, "new") as temp:
+        connect(temp / DATABASE, root, read_only=False, wait=0).close()
+        try:
+            os.link(temp / DATABASE, place)  # unlike a rename never over that of another process
+        except FileExistsError:
+            return
+        except OSError:  # a file system without hard links
+            (temp / DATABASE).rename(place)
 
 
 def _missing(root: Path) -> MissingStageError:

@@ -216,6 +216,7 @@ def die(*ignored):
 def die_in_the_middle_of_writing(content, file):
     real(content, file)
     if content["progress"]["epoch"] == 3:
+        file.flush()
         file.truncate(file.tell() // 2)
         die()
 

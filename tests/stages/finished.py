@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import polars as pl
+import torch
 
 from recsae import stages
 from recsae.config import ConfidenceConfig, SAEConfig, TrainConfig
@@ -20,6 +21,9 @@ from recsae.progress import Reporter
 from recsae.stages import PipelineConfig
 from recsae.warehouse import Warehouse, queries
 from recsae.warehouse.publish import refresh_views
+
+# tensors this small gain nothing from a second thread, and lose much when the machine is busy
+torch.set_num_threads(1)
 
 OPTIONS = {"users": 300, "items": 160, "concepts": 8, "noise_tags": 20, "seed": 0}
 """Of the data set."""
@@ -35,7 +39,7 @@ COMMANDS: dict[str, tuple[str, ...]] = {
     for stage, line in {
         "train": "train SASRec planted --emb-size 32 --batch-size 64 --lr 3e-3 --l2 1e-6 "
         "--dropout 0.2 --epochs 20 --early-stop 5",
-        "sae train": "sae train latest --k 4 --scale 2 --batch-size 256 --epochs 20",
+        "sae train": "sae train latest --k 4 --scale 2 --batch-size 256 --epochs 20 --lr 4e-3",
         "encode": "sae encode latest",
         "concepts": "concepts latest",
         "confidence": "confidence latest --permutations 5",
@@ -104,6 +108,8 @@ def _undo(warehouse: Warehouse, stage: str, whole: Finished) -> None:
     )
     for relation in RESULTS[stage]:
         warehouse.execute(f"delete from {relation} where run_id = $r", {"r": run_id})
+    if stage == "encode":
+        warehouse.execute("delete from raw.metrics where metric = 'activations'")
 
 
 RESULTS = {
@@ -187,6 +193,11 @@ def scores(root: Path, run_id: str) -> pl.DataFrame:
         )
 
 
+def trained(relation: str) -> str:
+    """Leaves out the one metric that encode adds to those of the training."""
+    return "and metric <> 'activations'" if relation == "raw.metrics" else ""
+
+
 def rows_of(root: Path, run_id: str, stage: str) -> dict[str, int]:
     """How many rows of a run each relation of a stage shows."""
     with Warehouse.open(root, read_only=True) as warehouse:
@@ -195,7 +206,8 @@ def rows_of(root: Path, run_id: str, stage: str) -> dict[str, int]:
         return {
             relation: int(
                 warehouse.sql(
-                    f"select count(*) from {relation} where run_id = $r", {"r": run_id}
+                    f"select count(*) from {relation} where run_id = $r {trained(relation)}",
+                    {"r": run_id},
                 ).item()
             )
             for relation in relations

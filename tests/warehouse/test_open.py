@@ -29,7 +29,8 @@ def test_create_makes_every_raw_relation_empty_and_typed(tmp_path: Path) -> None
             assert stored == {column.name: column.type for column in query.yields}
             if query.name != "meta":
                 assert warehouse.sql(f"from {query.full_name}").is_empty()
-    assert sorted(path.name for path in root.iterdir()) == ["recsae.duckdb"]
+    assert sorted(path.name for path in root.iterdir()) == ["recsae.duckdb", "tmp"]
+    assert not list((root / "tmp").iterdir())
 
 
 def test_an_empty_warehouse_opens_read_only(root: Path) -> None:

@@ -1,0 +1,264 @@
+"""SIGKILL at many moments: nothing half-written shows, and the same command again mends it all."""
+
+from __future__ import annotations
+
+import hashlib
+import random
+import re
+import shutil
+import signal
+from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+from stages.finished import (
+    COMMANDS,
+    OPTIONS,
+    Finished,
+    copied,
+    differences,
+    planted_data,
+    rows_of,
+    snapshot,
+    stage_row,
+    until,
+)
+from stages.processes import STOPPER, Ended, Place, completed, killed, stopped
+
+from recsae import datasets
+from recsae.warehouse import Warehouse
+
+PREPARE = ["data", "prepare", "planted"]
+PREPARE += [f"--{name.replace('_', '-')}={value}" for name, value in OPTIONS.items()]
+RUN = ["run", "planted", "--k", "4", "--scale", "2"]
+MOMENTS = 6
+"""Kills of each stage by the clock."""
+
+
+@pytest.fixture(scope="session")
+def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where the pipeline of the session is."""
+    return tmp_path_factory.getbasetemp()
+
+
+def place(of: Finished) -> Place:
+    return Place(of.root, of.data)
+
+
+def runs_of(whole: Finished) -> dict[str, tuple[str, str]]:
+    """Run and name in raw.stages of every stage."""
+    return {
+        stage: (whole.recommender if stage == "train" else whole.sae, stage.rsplit(" ", 1)[-1])
+        for stage in COMMANDS
+    }
+
+
+def assert_none_or_all(root: Path, whole: Finished) -> None:
+    """Each stage shows no row, or all rows of ``whole`` and then it is done; and readers work."""
+    for stage, (run_id, name) in runs_of(whole).items():
+        shown = rows_of(root, run_id, stage)
+        if stage_row(root, run_id, name).get("status") == "done":
+            assert shown == rows_of(whole.root, run_id, stage), f"{stage} is done, but not whole"
+        else:
+            assert not any(shown.values()), f"{stage} is not done, but has rows"
+
+
+def assert_readable(at: Place) -> None:
+    """A reader lists the runs and opens every view."""
+    listed = completed(["runs", "--json"], at)
+    assert (listed.code, listed.err) == (0, "")
+    snapshot(at.root)
+
+
+def assert_mended(done: Ended, root: Path, whole: Finished) -> None:
+    """The command again was a success, and made what it makes undisturbed."""
+    assert done.code == 0, done.err
+    assert "Traceback" not in done.err
+    assert differences(snapshot(root), snapshot(whole.root)) == []
+    assert not [path for path in (root / "tmp").iterdir() if path.name not in ("locks", "spill")]
+
+
+# -- a few moments, in every test run -------------------------------------------------------------
+
+
+def test_training_goes_on_from_its_checkpoint(base: Path, whole: Finished, tmp_path: Path) -> None:
+    own = copied(until(base, "train"), tmp_path / "warehouse")
+    checkpoint = own.root / "runs" / whole.recommender / "checkpoint.pt"
+    after = killed(COMMANDS["train"], place(own), lambda _: checkpoint.exists())
+    assert after.code == -signal.SIGKILL
+    assert_none_or_all(own.root, whole)
+    assert stage_row(own.root, whole.recommender, "train")["status"] == "running"
+    with Warehouse.open(own.root, read_only=True) as warehouse:
+        assert warehouse.runs()["status"].to_list() == ["running"]
+    again = completed(COMMANDS["train"], place(own))
+    assert "going on after epoch" in again.err
+    assert again.code == 0, again.err
+    later = snapshot(until(base, "sae train").root)
+    assert differences(snapshot(own.root), later) == []
+
+
+def test_a_kill_while_activations_are_published(
+    base: Path, whole: Finished, tmp_path: Path
+) -> None:
+    """The Parquet file is in its place, and whether it shows depends on the commit alone."""
+    own = copied(until(base, "encode"), tmp_path / "warehouse")
+    published = own.root / "activations" / f"run_id={whole.sae}" / "part-0.parquet"
+    killed(COMMANDS["encode"], place(own), lambda _: published.exists())
+    assert published.exists()
+    assert_none_or_all(own.root, whole)
+    again = completed(COMMANDS["encode"], place(own))
+    assert again.code == 0, again.err
+    assert differences(snapshot(own.root), snapshot(until(base, "concepts").root)) == []
+
+
+def test_a_kill_amid_verification(base: Path, whole: Finished, tmp_path: Path) -> None:
+    own = copied(until(base, "confidence"), tmp_path / "warehouse")
+    locked = lock_of(own.root, whole.sae)
+    start = locked.stat().st_mtime_ns if locked.exists() else 0
+    working = delayed(lambda: locked.exists() and locked.stat().st_mtime_ns > start, 0.3)
+    after = killed(COMMANDS["confidence"], place(own), working)
+    assert after.code == -signal.SIGKILL
+    assert_none_or_all(own.root, whole)
+    assert stage_row(own.root, whole.sae, "confidence")["status"] == "running"
+    assert_mended(completed(COMMANDS["confidence"], place(own)), own.root, whole)
+
+
+def lock_of(root: Path, run_id: str) -> Path:
+    """The file that a process writes when it takes a run."""
+    return root / "tmp" / "locks" / f"{run_id}.json"
+
+
+def delayed(begun: Callable[[], bool], seconds: float) -> Callable[[float], bool]:
+    """A moment ``seconds`` after ``begun`` is first true."""
+    since: list[float] = []
+
+    def moment(now: float) -> bool:
+        if not since and begun():
+            since.append(now)
+        return bool(since) and now >= since[0] + seconds
+
+    return moment
+
+
+# -- many moments, with -m fault ------------------------------------------------------------------
+
+
+def each(check: Callable[[int], None], numbers: Iterable[int]) -> None:
+    """Run a check for all numbers, two at a time; the first failure is raised."""
+    with ThreadPoolExecutor(2) as pool:
+        list(pool.map(check, numbers))
+
+
+def moments(done: Ended, seed: str) -> list[float]:
+    """Moments (s) spread over the later part of a process, where it works, and shaken a little.
+
+    The earlier part is spent on imports.
+    """
+    first, last = 0.35 * done.seconds, 1.02 * done.seconds
+    width = (last - first) / MOMENTS
+    shake = random.Random(seed)
+    return [first + (i + shake.random()) * width for i in range(MOMENTS)]
+
+
+def n_events(done: Ended) -> int:
+    found = re.search(r"^events (\d+)$", done.err, re.MULTILINE)
+    assert found, done.err
+    return int(found[1])
+
+
+@pytest.mark.fault
+@pytest.mark.timeout(1200)
+@pytest.mark.parametrize("stage", COMMANDS)
+def test_a_stage_killed_at_any_moment(base: Path, tmp_path: Path, stage: str) -> None:
+    """By the clock, and after every commit and every file that moves to its place."""
+    before = until(base, stage)
+    words = COMMANDS[stage]
+    whole = copied(before, tmp_path / "whole")
+    undisturbed = completed(["0", *words], place(whole), script=STOPPER)
+    assert undisturbed.code == 0, undisturbed.err
+    expected = snapshot(whole.root)
+    clock = moments(undisturbed, stage)
+
+    def check(number: int) -> None:
+        own = copied(before, tmp_path / f"killed-{number}")
+        if number < len(clock):
+            killed(words, place(own), lambda now: now >= clock[number])
+        else:
+            event = number - len(clock) + 1
+            assert stopped(words, place(own), event).code == -signal.SIGKILL
+        assert_none_or_all(own.root, whole)
+        assert_readable(place(own))
+        again = completed(words, place(own))
+        assert again.code == 0, (number, again.err)
+        assert again.out.strip() in (before.recommender, before.sae)
+        assert differences(snapshot(own.root), expected) == [], number
+        shutil.rmtree(own.root)
+
+    each(check, range(len(clock) + n_events(undisturbed)))
+
+
+@pytest.mark.fault
+@pytest.mark.timeout(1200)
+def test_the_whole_pipeline_killed_at_any_moment(base: Path, tmp_path: Path) -> None:
+    data = planted_data(base)
+    undisturbed = completed(RUN, Place(tmp_path / "whole", data))
+    assert undisturbed.code == 0, undisturbed.err
+    expected = snapshot(tmp_path / "whole")
+    runs = {row["kind"]: row["run_id"] for row in expected["raw.runs"].to_dicts()}
+    whole = Finished(tmp_path / "whole", data, runs["recommender"], runs["sae"])
+
+    def check(number: int) -> None:
+        at = Place(tmp_path / f"killed-{number}", data)
+        moment = moments(undisturbed, "run")[number]
+        killed(RUN, at, lambda now: now >= moment)
+        if (at.root / "recsae.duckdb").exists():
+            assert_readable(at)
+            assert_none_or_all(at.root, whole)
+        again = completed(RUN, at)
+        assert again.code == 0, (number, again.err)
+        assert differences(snapshot(at.root), expected) == [], number
+        assert again.out == undisturbed.out
+        third = completed(RUN, at)
+        assert third.err.count("already done") == len(COMMANDS)
+        shutil.rmtree(at.root)
+
+    each(check, range(MOMENTS))
+
+
+@pytest.mark.fault
+def test_the_preparation_of_data_killed_at_any_moment(tmp_path: Path) -> None:
+    whole = Place(tmp_path, tmp_path / "whole")
+    undisturbed = completed(["0", *PREPARE], whole, script=STOPPER)
+    assert undisturbed.code == 0, undisturbed.err
+    expected = files_of(whole.data)
+    clock = moments(undisturbed, "prepare")
+
+    def check(number: int) -> None:
+        at = Place(tmp_path, tmp_path / f"killed-{number}")
+        # the later ones replace what is there
+        forced = number >= len(clock) + n_events(undisturbed)
+        words = [*PREPARE, "--force"] if forced else PREPARE
+        if forced:
+            shutil.copytree(whole.data, at.data)
+        if number < len(clock):
+            killed(words, at, lambda now: now >= clock[number])
+        else:
+            event = (number - len(clock)) % n_events(undisturbed) + 1
+            assert stopped(words, at, event).code == -signal.SIGKILL
+        if datasets.prepared(at.data):
+            assert files_of(at.data) == expected
+        listed = completed(["data", "list"], at)
+        assert (listed.code, listed.err) == (0, "")
+        again = completed(PREPARE, at)
+        assert again.code == 0, again.err
+        assert files_of(at.data) == expected
+        assert not list((at.data / ".recsae" / "tmp").iterdir())
+
+    each(check, range(len(clock) + 2 * n_events(undisturbed)))
+
+
+def files_of(data: Path) -> dict[str, str]:
+    """Digest of every file of the prepared data set."""
+    found = sorted((data / "planted").iterdir())
+    return {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in found}
