@@ -125,6 +125,7 @@ def prepare(
     task = _Task(name, found, chosen, source, items_file, place, report)
     try:
         with _lock(data_dir, place.name, report):
+            clean_leftovers(data_dir / WORK)
             if force or not _is_prepared(task):
                 _check_place(place)
                 _prepare(task)
@@ -247,7 +248,6 @@ def _check_place(place: Path) -> None:
 
 def _prepare(task: _Task) -> None:
     work = task.place.parent / WORK
-    clean_leftovers(work)
     with temp_folder(work, task.place.name) as temp:
         inputs = Inputs(task.source, task.items, temp / "download", task.report)
         made = task.found.make(task.options, inputs)

@@ -46,8 +46,13 @@ FIELDS: dict[str, tuple[str, ...]] = {
 ANY = "any"
 PRESETS: dict[tuple[str, str], dict[str, Any]] = {
     ("BPRMF", ANY): dict(lr=3e-3, l2=1e-5, batch_size=1024),
+    ("BPRMF", "grocery"): dict(batch_size=2048),
     ("LightGCN", ANY): dict(lr=2e-2, l2=1e-8, batch_size=1024, early_stop=30, n_layers=3),
+    ("LightGCN", "lastfm-2k"): dict(lr=1e-2, batch_size=2048, early_stop=20),
+    ("LightGCN", "grocery"): dict(lr=1e-2, batch_size=4096, early_stop=15),
     ("DirectAU", ANY): dict(lr=3e-3, l2=1e-5, batch_size=1024, early_stop=20, gamma=1.0),
+    ("DirectAU", "lastfm-2k"): dict(lr=1e-2, l2=1e-6, batch_size=512, early_stop=10, gamma=0.3),
+    ("DirectAU", "grocery"): dict(l2=1e-6, batch_size=512, early_stop=10, gamma=0.3),
     ("SASRec", ANY): dict(lr=3e-3, l2=1e-6, batch_size=64, dropout=0.4),
     ("SASRec", "grocery"): dict(lr=1e-3, dropout=0.3),
     ("TiMiRec", ANY): dict(lr=2e-3, l2=1e-6, batch_size=64, dropout=0.4),

@@ -121,6 +121,8 @@ class SASRec(Recommender):
         )
         for table in (self.items, self.positions):
             nn.init.normal_(table.weight, std=1 / math.sqrt(dim))
+        if not self.by_windows:
+            self.apply(start_small)
         with torch.no_grad():
             self.items.weight[PADDING].zero_()
 
@@ -193,6 +195,14 @@ class SASRec(Recommender):
         histories, positives, negatives = self.items(ids).split([b * length, b, b])
         hidden = self.last_hidden(batch.histories, histories.view(b, length, -1))
         return -F.logsigmoid((hidden * (positives - negatives)).sum(1)).mean()
+
+
+def start_small(module: nn.Module) -> None:
+    """Initial weights of the reference, which one drawn negative needs to rank as well."""
+    if isinstance(module, nn.Embedding | nn.Linear):
+        nn.init.normal_(module.weight, std=0.01)
+    if isinstance(module, nn.Linear):
+        nn.init.normal_(module.bias, std=0.01)
 
 
 def drawn_cross_entropy(

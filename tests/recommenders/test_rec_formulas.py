@@ -186,6 +186,21 @@ def test_the_last_place_of_a_block_equals_the_full_form(n_heads: int) -> None:
     torch.testing.assert_close(*for_x)
 
 
+def test_one_drawn_negative_starts_small() -> None:
+    """Linear layers and tables, and as large as ever for a softmax."""
+    config = SMALL.with_options(emb_size=64)
+    small, large = (
+        create("SASRec", config.with_options(objective=objective), random_toy().sequences())
+        for objective in ("bpr", "softmax")
+    )
+    for name, weights in small.named_parameters():
+        if "norm" not in name:
+            assert weights.std().item() == pytest.approx(0.01, rel=0.3), name
+    assert isinstance(small, SASRec)
+    assert not small.items.weight[0].any()
+    assert large.item_vectors().std().item() == pytest.approx(1 / 8, rel=0.1)
+
+
 @pytest.mark.parametrize("position_from", ["start", "recent"])
 @pytest.mark.parametrize("num_layers", [1, 2])
 def test_one_drawn_negative_equals_the_full_form(num_layers: int, position_from: str) -> None:
