@@ -53,8 +53,8 @@ PRESETS: dict[tuple[str, str], dict[str, Any]] = {
     ("DirectAU", ANY): dict(lr=3e-3, l2=1e-5, batch_size=1024, early_stop=20, gamma=1.0),
     ("DirectAU", "lastfm-2k"): dict(lr=1e-2, l2=1e-6, batch_size=512, early_stop=10, gamma=0.3),
     ("DirectAU", "grocery"): dict(l2=1e-6, batch_size=512, early_stop=10, gamma=0.3),
-    ("SASRec", ANY): dict(lr=3e-3, l2=1e-6, batch_size=64, dropout=0.4),
-    ("SASRec", "grocery"): dict(lr=1e-3, dropout=0.3),
+    ("SASRec", ANY): dict(lr=3e-3, l2=1e-6, batch_size=64, early_stop=20, dropout=0.4),
+    ("SASRec", "grocery"): dict(lr=1e-3, early_stop=10, dropout=0.3),
     ("TiMiRec", ANY): dict(lr=2e-3, l2=1e-6, batch_size=64, dropout=0.4),
 }
 """Settings by model and data set, on top of the model's for ``ANY`` data set, which are those of
