@@ -157,22 +157,18 @@ class SASRec(Recommender):
         return self.input_dropout(vectors + positions)
 
     def n_batches(self, sequences: Sequences) -> int:
-        if self.by_windows:
-            return math.ceil(n_windows(sequences, self.history_max) / self.batch_size)
-        return math.ceil(int((sequences.n_train - 1).clamp(min=0).sum()) / self.batch_size)
+        return n_sequence_batches(sequences, self.by_windows, self.history_max, self.batch_size)
 
     def batches(
         self, sequences: Sequences, generator: torch.Generator
     ) -> Iterator[WindowBatch | DrawnBatch | PrefixBatch]:
-        if not self.by_windows:
+        n_drawn = N_DRAWN if sequences.n_items > N_DRAWN else None
+        if self.by_windows:
+            yield from softmax_batches(
+                sequences, self.history_max, self.batch_size, n_drawn, generator
+            )
+        else:
             yield from prefix_batches(sequences, self.history_max, self.batch_size, generator)
-            return
-        for batch in window_batches(sequences, self.history_max, self.batch_size, generator):
-            if sequences.n_items <= N_DRAWN:
-                yield batch
-                continue
-            drawn = torch.randperm(sequences.n_items, generator=generator)[:N_DRAWN] + 1
-            yield DrawnBatch(*batch, drawn)
 
     def loss(self, batch: object) -> Tensor:
         assert isinstance(batch, WindowBatch | DrawnBatch | PrefixBatch)
@@ -225,6 +221,28 @@ def position_ids(items: Tensor, position_from: str) -> Tensor:
     if position_from == "start":
         return torch.cumsum(valid, 1) * valid
     return (valid.sum(1, keepdim=True) - torch.arange(items.shape[1])) * valid
+
+
+def n_sequence_batches(sequences: Sequences, by_windows: bool, length: int, batch_size: int) -> int:
+    """About how many batches an epoch has: of windows, else of prefixes, one per training item."""
+    prefixes = int((sequences.n_train - 1).clamp(min=0).sum())
+    return math.ceil((n_windows(sequences, length) if by_windows else prefixes) / batch_size)
+
+
+def softmax_batches(
+    sequences: Sequences,
+    length: int,
+    batch_size: int,
+    n_drawn: int | None,
+    generator: torch.Generator,
+) -> Iterator[WindowBatch | DrawnBatch]:
+    """Windows of an epoch, each batch with ``n_drawn`` items for its softmax; None: all items."""
+    for batch in window_batches(sequences, length, batch_size, generator):
+        if n_drawn is None:
+            yield batch
+        else:
+            drawn = torch.randperm(sequences.n_items, generator=generator)[:n_drawn] + 1
+            yield DrawnBatch(*batch, drawn)
 
 
 def window_batches(

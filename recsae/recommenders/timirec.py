@@ -35,10 +35,10 @@ from recsae.recommenders.sasrec import (
     PrefixBatch,
     WindowBatch,
     drawn_cross_entropy,
-    n_windows,
+    n_sequence_batches,
     position_ids,
     prefix_batches,
-    window_batches,
+    softmax_batches,
 )
 
 N_DRAWN = 256
@@ -141,22 +141,18 @@ class TiMiRec(Recommender):
         return weighted(interests, self.predictor(history, every_place=False)[:, 0])
 
     def n_batches(self, sequences: Sequences) -> int:
-        if self.by_windows:
-            return math.ceil(n_windows(sequences, self.history_max) / self.batch_size)
-        return math.ceil(int((sequences.n_train - 1).clamp(min=0).sum()) / self.batch_size)
+        return n_sequence_batches(sequences, self.by_windows, self.history_max, self.batch_size)
 
     def batches(
         self, sequences: Sequences, generator: torch.Generator
     ) -> Iterator[WindowBatch | DrawnBatch | PrefixBatch]:
-        if not self.by_windows:
+        n_drawn = N_DRAWN if self.predictor is None else None
+        if self.by_windows:
+            yield from softmax_batches(
+                sequences, self.history_max, self.batch_size, n_drawn, generator
+            )
+        else:
             yield from prefix_batches(sequences, self.history_max, self.batch_size, generator)
-            return
-        for batch in window_batches(sequences, self.history_max, self.batch_size, generator):
-            if self.predictor is not None:
-                yield batch
-                continue
-            drawn = torch.randperm(sequences.n_items, generator=generator)[:N_DRAWN] + 1
-            yield DrawnBatch(*batch, drawn)
 
     def loss(self, batch: object) -> Tensor:
         assert isinstance(batch, WindowBatch | DrawnBatch | PrefixBatch)
