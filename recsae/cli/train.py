@@ -48,7 +48,7 @@ def train(
         str | None,
         typer.Option(
             metavar="softmax|bpr",
-            help="Softmax over all items, or one drawn negative as the reference has it.",
+            help="Softmax over all or many drawn items, or one drawn negative as the reference.",
             rich_help_panel=SEQUENCES,
         ),
     ] = None,

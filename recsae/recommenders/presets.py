@@ -43,6 +43,9 @@ FIELDS: dict[str, tuple[str, ...]] = {
 }
 """Fields of ``TrainConfig`` that a model uses; others are no options of it nor part of its runs."""
 
+FINETUNING = ("temp", "n_layers")
+"""Fields that only the second stage of TiMiRec uses."""
+
 ANY = "any"
 PRESETS: dict[tuple[str, str], dict[str, Any]] = {
     ("BPRMF", ANY): dict(lr=3e-3, l2=1e-5, batch_size=1024),
@@ -85,6 +88,13 @@ def preset(model: str, dataset: str, **options: Any) -> TrainConfig:
                 f"{option(field)} is not an option of {name}",
                 f"leave it out; it belongs to {' and '.join(users)}" if users else None,
             )
+    if given.get("stage") == "pretrain":
+        for field in FINETUNING:
+            if field in given:
+                raise UsageError(
+                    f"{option(field)} is not an option of --stage pretrain",
+                    "leave it out; only the stage finetune uses it",
+                )
     own = PRESETS.get((name, dataset), {})
     return TrainConfig(**{**PRESETS[name, ANY], **own, **given})
 

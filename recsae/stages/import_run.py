@@ -9,7 +9,7 @@ from typing import Any
 import polars as pl
 import torch
 
-from recsae.config import SAEConfig, TrainConfig, digest
+from recsae.config import SAEConfig, TrainConfig, digest, option
 from recsae.datasets import Dataset, read_dataset
 from recsae.errors import UsageError
 from recsae.progress import Reporter
@@ -89,6 +89,7 @@ def import_rechorus(
     """
     name = model_name(model)
     rechorus.require_known(name)
+    _refuse_unused(name, config)
     content = read_dataset(dataset, data)
     source = Source(file, sha256(file), rechorus.read_state(file))
     sae = _autoencoder(source, config)
@@ -96,6 +97,12 @@ def import_rechorus(
     if sae is None:
         return [run_id]
     return [run_id, _import_sae(root, source, sae, run_id, config.seed, force, reporter)]
+
+
+def _refuse_unused(name: str, config: ImportConfig) -> None:
+    for field in ("num_layers", "num_heads", "history_max"):
+        if getattr(config, field) is not None and field not in USED[name]:
+            raise UsageError(f"{option(field)} is not an option of {name}", "leave it out")
 
 
 def _import_recommender(
@@ -132,11 +139,11 @@ def _autoencoder(source: Source, config: ImportConfig) -> SAE | None:
     """The autoencoder of a state dict; None where there is none. It does not scale its input."""
     own = {k: v for k, v in source.state.items() if k.startswith(rechorus.SAE_PREFIX)}
     if not own:
-        for option, value in (("--k", config.k), ("--scale", config.scale)):
+        for name, value in (("--k", config.k), ("--scale", config.scale)):
             if value is not None:
                 raise UsageError(
-                    f"{option} is {value}, but {source.path} holds no autoencoder",
-                    f"leave {option} out",
+                    f"{name} is {value}, but {source.path} holds no autoencoder",
+                    f"leave {name} out",
                 )
         return None
     settings = SAEConfig().with_options(k=config.k, scale=config.scale)

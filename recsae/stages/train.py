@@ -22,7 +22,7 @@ from recsae.progress import Reporter
 from recsae.recommenders import rechorus
 from recsae.recommenders.base import Recommender, Sequences
 from recsae.recommenders.cases import write_cases
-from recsae.recommenders.presets import create, model_name, used_settings
+from recsae.recommenders.presets import FINETUNING, create, model_name, used_settings
 from recsae.recommenders.timirec import TiMiRec
 from recsae.recommenders.trainer import CHECKPOINT, evaluate, fit
 from recsae.stages.common import StageRun, final_metrics, metric_rows, open_stage
@@ -170,7 +170,8 @@ def _base(name: str, config: TrainConfig) -> str:
 def pretraining(config: TrainConfig) -> TrainConfig:
     """Settings of TiMiRec's first stage: those of the second without what it alone has."""
     default = TrainConfig()
-    return replace(config, stage="pretrain", temp=default.temp, n_layers=default.n_layers)
+    unused = {field: getattr(default, field) for field in FINETUNING}
+    return replace(config, stage="pretrain", **unused)
 
 
 def _pretrained(

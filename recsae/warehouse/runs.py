@@ -13,7 +13,7 @@ import polars as pl
 
 import recsae
 from recsae.errors import DataError, MissingStageError, RecsaeError, UsageError
-from recsae.warehouse import publish
+from recsae.warehouse import publish, statements
 from recsae.warehouse.files import parquet_folder, replace_folder, safe_name
 from recsae.warehouse.session import Session
 
@@ -21,6 +21,14 @@ RunKind = Literal["recommender", "sae"]
 Stage = Literal["train", "encode", "concepts", "confidence"]
 STAGES: tuple[Stage, ...] = ("train", "encode", "concepts", "confidence")
 """In the order in which a run goes through them; a recommender has only the first."""
+
+RESULTS: dict[Stage, tuple[str, ...]] = {
+    "train": ("staging.user_sides",),
+    "encode": ("raw.decoder_items",),
+    "concepts": ("staging.*", "concepts.*"),
+    "confidence": ("confidence.*",),
+}
+"""Tables, or all of a schema, whose rows a stage makes beside its Parquet folders."""
 
 KEY_METRICS = {
     "recommender": (("test", "NDCG@10"), ("test", "HR@10")),
@@ -271,13 +279,58 @@ class Runs(Session):
                 publish.refresh_views(self)
 
     def _drop_stages(self, run_id: str, stages: tuple[Stage, ...]) -> None:
-        """Forget stages of a run; without its training, also those of the runs that build on it."""
-        self.execute(
-            "delete from raw.stages where list_contains($stages, stage) and (run_id = $run_id "
-            "or ($stages[1] = 'train' and run_id in "
-            "(select run_id from raw.runs where parent_run_id = $run_id)))",
-            {"run_id": run_id, "stages": list(stages)},
+        """Forget stages of a run with the rows they made.
+
+        Without its training also all of the runs that build on it, and those built on these; such
+        a run is no longer done.
+        """
+        self._drop_results([run_id], stages)
+        if "train" not in stages:
+            return
+        if built := self._built_on(run_id):
+            self._drop_results(built, STAGES)
+            self.execute(
+                "delete from raw.metrics where list_contains($runs, run_id)", {"runs": built}
+            )
+            self.execute(
+                "update raw.runs set status = 'failed' "
+                "where list_contains($runs, run_id) and status = 'done'",
+                {"runs": built},
+            )
+
+    def _built_on(self, run_id: str) -> list[str]:
+        """Ids of the runs that have this one among their ancestors."""
+        found = self.sql(
+            "with recursive built (run_id) as (select run_id from raw.runs "
+            "where parent_run_id = $run_id union select r.run_id from raw.runs as r "
+            "join built on r.parent_run_id = built.run_id) from built order by run_id",
+            {"run_id": run_id},
         )
+        return found["run_id"].to_list()
+
+    def _drop_results(self, runs: list[str], stages: tuple[Stage, ...]) -> None:
+        self.execute(
+            "delete from raw.stages where list_contains($stages, stage) "
+            "and list_contains($runs, run_id)",
+            {"runs": runs, "stages": list(stages)},
+        )
+        kept = {table for stage in STAGES if stage not in stages for table in RESULTS[stage]}
+        for table in self._result_tables({one for stage in stages for one in RESULTS[stage]}):
+            if table not in kept:
+                self.execute(
+                    f"delete from {statements.name(table)} where list_contains($runs, run_id)",
+                    {"runs": runs},
+                )
+
+    def _result_tables(self, named: set[str]) -> list[str]:
+        """The tables of ``RESULTS`` that exist."""
+        found = self.sql(
+            "select schema_name || '.' || table_name as name, schema_name || '.*' as every "
+            "from duckdb_tables() where database_name = current_database() order by name"
+        )
+        return found.filter(pl.col("name").is_in(named) | pl.col("every").is_in(named))[
+            "name"
+        ].to_list()
 
     def finish_stage(
         self, run_id: str, stage: Stage, *, seconds: float, peak_memory_mb: float | None = None
@@ -337,8 +390,9 @@ class Runs(Session):
     def require_stage(self, run_id: str, stage: Stage, hint: str) -> StageState:
         """The state of a stage that is done; MissingStageError with the hint when it is not.
 
-        DataError when its files cannot be opened.
+        DataError when its files cannot be opened, or when its data set is another one by now.
         """
+        self._require_same_data(self.run(run_id))
         state = self.stage_state(run_id, stage)
         if state is None or state.status != "done":
             status = f"is {state.status}" if state else "has not run"
@@ -348,6 +402,21 @@ class Runs(Session):
                 raise DataError(f"{folder} is damaged: {problem}", hint)
             raise MissingStageError(f"stage {stage} of run {run_id!r} has lost its files", hint)
         return state
+
+    def _require_same_data(self, run: Run) -> None:
+        """A data set of the same name with other content has other ids, titles and splits."""
+        found = self.sql(
+            "select fingerprint from raw.datasets where dataset = $dataset",
+            {"dataset": run.dataset},
+        )["fingerprint"]
+        if len(found) and found.item() != run.data_fingerprint:
+            raise DataError(
+                f"data set {run.dataset!r} was prepared anew, with other content, after run "
+                f"{run.run_id!r} was trained on it",
+                f"recsae train {run.model} {run.dataset}"
+                if run.kind == "recommender"
+                else f"train its recommender {run.parent_run_id} and the autoencoder again",
+            )
 
     # -- metrics ------------------------------------------------------------------------------
 

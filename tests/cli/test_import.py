@@ -357,3 +357,17 @@ def rechorus_data() -> Path:
     if not (folder / "checkpoints").is_dir():
         pytest.skip("no rechorus/checkpoints in RECSAE_TEST_DATA")
     return folder
+
+
+def test_options_that_the_model_does_not_have(
+    command: Callable[..., Result], root: Path, data: Path
+) -> None:
+    state = state_of(made(data, "BPRMF"))
+    for option, value in (("--history-max", 5), ("--num-layers", 2), ("--num-heads", 2)):
+        refused = command(state, *MODEL, "bprmf", option, value)
+        assert (refused.code, refused.out) == (2, "")
+        assert refused.err.splitlines() == [
+            f"recsae: error: {option} is not an option of BPRMF",
+            "hint: leave it out",
+        ]
+    assert runs(root) == []

@@ -176,3 +176,23 @@ def test_run_twice(cli: Cli, at: Finished, tmp_path: Path, monkeypatch: pytest.M
     assert "data planted: already prepared\n" in second.err
     assert times(tmp_path / "new") == files
     assert differences(snapshot(tmp_path / "new"), before) == []
+
+
+def test_a_data_set_prepared_anew_with_other_content(
+    cli: Cli, at: Finished, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its ids mean other users and items: what was trained before must not be read with them."""
+    shown = cli("report").out
+    monkeypatch.setenv("RECSAE_DATA", str(tmp_path / "data"))
+    sizes = ("--concepts", 4, "--users", 60, "--items", 80)
+    assert cli("data", "prepare", "planted", *sizes).code == 0
+    assert cli("report").out == shown  # the warehouse still has the data of the runs
+    assert cli("train", "BPRMF", "planted", "--epochs", 1).code == 0
+    for words in (
+        *(("report", at.sae), ("latent", at.sae, 0), ("evaluate", at.sae)),
+        *(("sae", "train", at.recommender), ("sae", "encode", at.sae)),
+        *(("concepts", at.sae), ("confidence", at.sae)),
+    ):
+        refused = cli(*words)
+        assert (refused.code, refused.out) == (1, ""), refused.err
+        assert "data set 'planted' was prepared anew, with other content" in refused.err

@@ -123,6 +123,8 @@ def test_a_pretrained_run_again_asks_for_finetuning_again(
     trained(root, data, pretraining(CONFIG), force=True)
     with Warehouse.open(root, read_only=True) as warehouse:
         assert not warehouse.stage_done(second, "train")
+        assert warehouse.run(second).status == "failed"
+        assert warehouse.find_run("latest").run_id != second
     assert trained(root, data) == second
     assert [stage for stage, _ in begun] == ["pretrain", "finetune"] * 2
     assert all(torch.equal(value, before[k]) for k, value in weights_of(root, second).items())
@@ -151,6 +153,14 @@ def test_several_vectors_per_case(root: Path, data: Path, cli: Callable[..., Res
         ]
     with Warehouse.open(root, read_only=True) as warehouse:
         assert warehouse.runs()["run_id"].to_list() == [first]
+
+
+def test_options_of_the_second_stage_alone(cli: Callable[..., Result], root: Path) -> None:
+    refused = cli(*FINETUNE, "--stage", "pretrain", "--warehouse", root)
+    assert (refused.code, refused.out) == (2, "")
+    assert refused.err.splitlines()[0] == (
+        "recsae: error: --temp is not an option of --stage pretrain"
+    )
 
 
 def test_damaged_weights_are_named(root: Path, data: Path) -> None:

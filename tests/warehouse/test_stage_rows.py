@@ -5,14 +5,19 @@ from __future__ import annotations
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+import polars as pl
 import pytest
 
 from recsae.errors import DataError, MissingStageError, UsageError
 from recsae.warehouse import StageState, Warehouse
 
+if TYPE_CHECKING:
+    from conftest import Maker
+
 MAKE = "recsae sae encode sae-1"
+FVU = pl.DataFrame({"split": ["test"], "epoch": [0], "metric": ["FVU"], "value": [0.1]})
 
 
 @pytest.fixture
@@ -110,3 +115,63 @@ def test_a_stage_of_an_unknown_run(warehouse: Warehouse) -> None:
 def test_finish_what_was_not_started(warehouse: Warehouse) -> None:
     with pytest.raises(DataError, match="stage concepts of run 'sae-1' was not started"):
         warehouse.finish_stage("sae-1", "concepts", seconds=1.0)
+
+
+def test_all_that_builds_on_a_run_goes_with_it(warehouse: Warehouse, make: Maker) -> None:
+    """A pretrained run, the finetuned one and its autoencoder: three generations."""
+    make.start(warehouse, "first")
+    warehouse.execute("update raw.runs set parent_run_id = 'first' where run_id = 'rec-1'")
+    warehouse.add_metrics("sae-1", FVU)
+    warehouse.start_stage("first", "train", {}, "new")
+    for run_id in ("rec-1", "sae-1"):
+        assert warehouse.run(run_id).status == "failed"
+        assert warehouse.stage_state(run_id, "train") is None
+    assert warehouse.metrics("sae-1").is_empty()
+    assert warehouse.run("first").status == "running"
+    assert warehouse.run("rec-2").status == "done"
+    assert warehouse.find_run("latest").run_id == "rec-2"
+
+
+def test_start_of_a_stage_takes_the_rows_it_made_and_those_after_it(
+    warehouse: Warehouse,
+) -> None:
+    tables = ("staging.user_sides", "raw.decoder_items", "concepts.labels", "confidence.scores")
+    for table in tables:
+        warehouse.execute(f"drop table if exists {table}")
+        warehouse.execute(f"create table {table} as from (values ('sae-1'), ('sae-2')) t (run_id)")
+
+    def left() -> list[str]:
+        return [
+            table
+            for table in tables
+            if warehouse.sql(f"select 1 from {table} where run_id = 'sae-1'").height
+        ]
+
+    finish(warehouse, "concepts", "confidence")
+    assert left() == ["staging.user_sides", "raw.decoder_items"]
+    warehouse.execute("insert into confidence.scores values ('sae-1')")
+    warehouse.start_stage("sae-1", "encode", {}, "new")
+    assert left() == ["staging.user_sides"]
+    warehouse.start_stage("sae-1", "train", {}, "new")
+    assert left() == []
+    assert all(warehouse.sql(f"from {table}").rows() == [("sae-2",)] for table in tables)
+
+
+def test_require_a_stage_on_data_that_is_another_by_now(warehouse: Warehouse) -> None:
+    warehouse.execute(
+        "insert into raw.datasets select dataset, 'other', '{}', 1, 1, 1, 1, current_date "
+        "from raw.runs where run_id = 'rec-1'"
+    )
+    for run_id, hint in (
+        ("rec-1", "recsae train bprmf toy"),
+        ("sae-1", "train its recommender rec-1 and the autoencoder again"),
+    ):
+        with pytest.raises(DataError, match="'toy' was prepared anew, with other") as caught:
+            warehouse.require_stage(run_id, "train", MAKE)
+        assert caught.value.hint == hint
+    warehouse.execute("update raw.datasets set fingerprint = $f", {"f": fingerprint(warehouse)})
+    assert warehouse.require_stage("sae-1", "encode", MAKE).status == "done"
+
+
+def fingerprint(warehouse: Warehouse) -> str:
+    return warehouse.run("rec-1").data_fingerprint
