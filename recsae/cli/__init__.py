@@ -16,7 +16,7 @@ from typing import Annotated
 import typer
 
 from recsae import __version__
-from recsae.cli import data, import_, interpret, query, report, run, runs, sae, train
+from recsae.cli import compare, data, import_, interpret, query, report, run, runs, sae, train
 from recsae.errors import ExitCode, RecsaeError
 
 INTERRUPTED = 130
@@ -40,6 +40,7 @@ app.command("concepts")(interpret.concepts)
 app.command("confidence")(interpret.confidence)
 app.command("report")(report.report)
 app.command("latent")(report.latent)
+app.command("compare")(compare.compare)
 app.command("runs")(runs.runs)
 app.command("query", cls=query.QueryCommand)(query.query)
 

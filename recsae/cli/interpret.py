@@ -77,6 +77,13 @@ def confidence(
     n_strong: Annotated[
         int | None, typer.Option(help="Strongest cases of the paper's protocol. Default 10.")
     ] = None,
+    controls: Annotated[
+        bool,
+        typer.Option(
+            "--controls",
+            help="Score an untrained SAE and the raw neurons as well; report shows them beside it.",
+        ),
+    ] = False,
     force: ForceOption = False,
     warehouse: WarehouseOption = Path("warehouse"),
 ) -> None:
@@ -85,6 +92,7 @@ def confidence(
     \b
     Example:
       recsae confidence latest --permutations 100
+      recsae confidence latest --controls
     """
     from recsae import stages
     from recsae.config import ConfidenceConfig
@@ -98,4 +106,7 @@ def confidence(
         max_q=max_q,
         n_strong=n_strong,
     )
-    print(stages.confidence(warehouse, run, config, force=force, reporter=reporter()))
+    run_id = stages.confidence(warehouse, run, config, force=force, reporter=reporter())
+    if controls:
+        stages.controls(warehouse, run_id, force=force, reporter=reporter())
+    print(run_id)

@@ -45,6 +45,7 @@ def print_report(
     root: Path, ref: str, *, top: int = TOP, every: bool = False, as_json: bool = False
 ) -> None:
     """Write the report of a run to stdout."""
+    from recsae.report.comparison import measures
     from recsae.report.tables import report as render
     from recsae.warehouse import Warehouse
 
@@ -53,12 +54,18 @@ def print_report(
         card = store.query("report.overview", key).row(0, named=True)
         histogram = store.query("report.confidence_histogram", key).to_dicts()
         concepts = store.query("report.best_concepts", key).to_dicts()
+        controls = [
+            (name, store.query("report.overview", {"run_id": run_id}).row(0, named=True))
+            for run_id, name in store.query("report.controls", key).rows()
+        ]
     found = [row for row in concepts if every or row["place"] == 1]
     shown = found[:top] if top else found
     if as_json:
-        write_json({"run": card, "histogram": histogram, "concepts": shown})
+        known = {name: measures(one) for name, one in controls}
+        parts = {"run": card, "histogram": histogram, "concepts": shown, "controls": known}
+        write_json(parts)
     else:
-        write(render(card, histogram, shown, len(found) - len(shown)))
+        write(render(card, histogram, shown, len(found) - len(shown), controls))
 
 
 def latent(

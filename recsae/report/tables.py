@@ -16,6 +16,7 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
+from recsae.report.comparison import controls_table
 from recsae.report.text import count, number, percent, printable, share, short
 
 Row = Mapping[str, Any]
@@ -41,10 +42,21 @@ NUMBERS = (
 """Heading and column of the numbers of a concept."""
 
 
-def report(card: Row, histogram: Sequence[Row], concepts: Sequence[Row], n_left: int) -> Group:
-    """The whole report of a run; ``n_left`` concepts were left out of the list."""
+def report(
+    card: Row,
+    histogram: Sequence[Row],
+    concepts: Sequence[Row],
+    n_left: int,
+    controls: Sequence[tuple[str, Row]] = (),
+) -> Group:
+    """The whole report of a run; ``n_left`` concepts were left out of the list.
+
+    ``controls`` are names and cards of runs to be read beside it.
+    """
     parts: list[RenderableType] = [run_card(card), Text(), histogram_table(histogram), Text()]
     parts += [concepts_table(concepts, n_left), Text(), status_line(card)]
+    if controls:
+        parts += [Text(), controls_table(card, controls)]
     return Group(*parts)
 
 
@@ -73,6 +85,7 @@ def run_card(card: Row) -> Group:
             f"{percent(card['ndcg_10_kept'])} kept "
             f"(held-out users {percent(card['ndcg_10_kept_heldout'])})",
         ),
+        ("", f"by interpretable latents alone {percent(card['ndcg_10_kept_alone'])}"),
         *_concept_facts(card),
     ]
     return Group(_text(card["run_id"], "bold"), _pairs(rows))

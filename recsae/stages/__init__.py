@@ -1,12 +1,13 @@
 """One module per stage, in the order train, sae_train, encode, concepts, confidence.
 
 ``import_run`` stands in for the two that train. Stages meet only in the warehouse: each reads
-relations and files of earlier ones and publishes its own; none calls another. ``pipeline`` alone
-chains them.
+relations and files of earlier ones and publishes its own; none calls another. ``pipeline`` and
+``controls`` alone chain them.
 """
 
 from recsae.stages.concepts import concepts
 from recsae.stages.confidence import confidence
+from recsae.stages.controls import controls
 from recsae.stages.encode import encode
 from recsae.stages.evaluate import evaluate
 from recsae.stages.import_run import ImportConfig, import_rechorus
@@ -19,6 +20,7 @@ __all__ = [
     "PipelineConfig",
     "concepts",
     "confidence",
+    "controls",
     "encode",
     "evaluate",
     "import_rechorus",

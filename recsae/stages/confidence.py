@@ -4,14 +4,22 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import polars as pl
+import torch
+from torch import Tensor
+
 from recsae.config import ConceptsConfig, ConfidenceConfig, digest
 from recsae.interpret import confidence as build
 from recsae.interpret.concepts import parameters
 from recsae.progress import Reporter
-from recsae.stages.common import open_stage
-from recsae.stages.stored import require_cases
-from recsae.warehouse import Warehouse, queries
+from recsae.stages.common import final_metrics, open_stage
+from recsae.stages.encode import load_sae
+from recsae.stages.stored import load_stored, require_cases
+from recsae.warehouse import Run, Warehouse, queries
 from recsae.warehouse.workspace import Workspace
+
+KEPT = "NDCG@10 kept by interpretable"
+"""Metric of a verified run: its interpretable latents alone against the recommender."""
 
 
 def confidence(
@@ -44,5 +52,24 @@ def confidence(
             for done in build.build_confidence(workspace, params, config):
                 step(1, done)
             results = {name: workspace.frame(name) for name in build.STORED}
-        stage.publish(relations=results)
+        kept = _interpretable_alone(root, run, results["confidence.scores"])
+        stage.publish(relations=results, metrics=final_metrics(kept, "test"))
     return run.run_id
+
+
+def _interpretable_alone(root: Path, run: Run, scores: pl.DataFrame) -> dict[str, float]:
+    """Share of the test NDCG@10 that is kept when no other latent takes part in the rebuilding."""
+    with Warehouse.open(root, read_only=True) as warehouse:
+        parent = warehouse.run(str(run.parent_run_id))
+    stored, sae = load_stored(root, parent), load_sae(root, run)
+    allowed = torch.zeros(sae.h, dtype=torch.bool)
+    allowed[scores.filter(status="interpretable")["latent_id"].to_list()] = True
+
+    def rebuild(vectors: Tensor) -> Tensor:
+        values, indices = sae.encode(vectors)
+        return sae.decode(values * allowed[indices], indices)
+
+    plain, rebuilt = stored.evaluate("test"), stored.evaluate("test", rebuild)
+    if not plain.get("NDCG@10"):
+        return {}
+    return {KEPT: rebuilt["NDCG@10"] / plain["NDCG@10"]}

@@ -30,6 +30,9 @@ RESULTS: dict[Stage, tuple[str, ...]] = {
 }
 """Tables, or all of a schema, whose rows a stage makes beside its Parquet folders."""
 
+CONTROLS = ("untrained", "neurons")
+"""Models of SAE runs that are there to be compared with; ``latest`` never means one of them."""
+
 KEY_METRICS = {
     "recommender": (("test", "NDCG@10"), ("test", "HR@10")),
     "sae": (("heldout", "FVU"), ("test", "NDCG@10")),
@@ -212,8 +215,9 @@ class Runs(Session):
         frame = self.sql(
             "select * from raw.runs where status = 'done' and kind = coalesce($kind, kind) "
             "and ($parent is null or parent_run_id = $parent) "
+            "and not list_contains($controls, model) "
             "order by started desc, run_id desc limit 1",
-            {"kind": kind, "parent": parent},
+            {"kind": kind, "parent": parent, "controls": list(CONTROLS)},
         )
         if len(frame):
             return _as_run(frame.row(0, named=True))

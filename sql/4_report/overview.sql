@@ -17,6 +17,7 @@
 --   ndcg_10_sae            DOUBLE  test NDCG@10 with vectors rebuilt by the SAE
 --   ndcg_10_kept           DOUBLE  share of the test NDCG@10 that is kept
 --   ndcg_10_kept_heldout   DOUBLE  the same over users whose vectors never trained the SAE
+--   ndcg_10_kept_alone     DOUBLE  share that the interpretable latents keep without the others
 --   k                      INTEGER latents kept per case
 --   n_latents              INTEGER size of the dictionary
 --   fvu_train              DOUBLE  fraction of variance unexplained, training vectors
@@ -59,6 +60,8 @@ sae_metrics as (
         max(value) filter (where split = 'test' and metric = 'NDCG@10 kept') as ndcg_10_kept,
         max(value) filter (where split = 'heldout' and metric = 'NDCG@10 kept')
             as ndcg_10_kept_heldout,
+        max(value) filter (where split = 'test' and metric = 'NDCG@10 kept by interpretable')
+            as ndcg_10_kept_alone,
         max(value) filter (where split = 'train' and metric = 'FVU') as fvu_train,
         max(value) filter (where split = 'heldout' and metric = 'FVU') as fvu_heldout,
         max(value) filter (where split = 'heldout' and metric = 'L0') as l0,
@@ -143,6 +146,7 @@ select
     sae_metrics.ndcg_10_sae,
     sae_metrics.ndcg_10_kept,
     sae_metrics.ndcg_10_kept_heldout,
+    sae_metrics.ndcg_10_kept_alone,
     (runs.params ->> '$.k')::integer as k,
     (runs.params ->> '$.n_latents')::integer as n_latents,
     sae_metrics.fvu_train,

@@ -40,6 +40,7 @@ CARD: dict[str, Any] = {
     "ndcg_10_sae": 0.09999,
     "ndcg_10_kept": 0.9999,
     "ndcg_10_kept_heldout": 1.0123,
+    "ndcg_10_kept_alone": 0.8125,
     "k": 8,
     "n_latents": 1024,
     "fvu_train": 0.0375,

@@ -1,0 +1,39 @@
+"""``recsae compare``: verified runs side by side."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from recsae.cli.options import JsonOption, WarehouseOption
+
+
+def compare(
+    runs: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="RUN...", help="SAE runs: ids, starts of ids, or latest; controls as well."
+        ),
+    ],
+    as_json: JsonOption = False,
+    warehouse: WarehouseOption = Path("warehouse"),
+) -> None:
+    """Show verified runs side by side: concepts found, users covered, NDCG kept.
+
+    \b
+    Example:
+      recsae compare sae-sasrec-ml-100k-k8 untrained-sasrec-ml-100k-k8
+    """
+    from recsae.cli.report import verified_run, write, write_json
+    from recsae.report.comparison import comparison, measures
+    from recsae.warehouse import Warehouse
+
+    with Warehouse.open(warehouse, read_only=True) as store:
+        ids = dict.fromkeys(verified_run(store, ref) for ref in runs)
+        cards = [store.query("report.overview", {"run_id": one}).row(0, named=True) for one in ids]
+    if as_json:
+        write_json([measures(card) for card in cards])
+    else:
+        write(comparison(cards))
