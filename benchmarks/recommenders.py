@@ -150,10 +150,15 @@ def epoch(
     return time.process_time() - started
 
 
-def compare(row: str, sequences: Sequences, repeat: int, batch_size: int | None) -> Timed:
-    """Time both forms of one row; RuntimeError when their losses differ."""
+def compare(
+    row: str, dataset: str, sequences: Sequences, repeat: int, batch_size: int | None
+) -> Timed:
+    """Time both forms of one row with the preset of a data set.
+
+    Raises RuntimeError when their losses differ.
+    """
     name, settings = SETTINGS[row]
-    config = preset(name, "ml-100k", **settings).with_options(batch_size=batch_size)
+    config = preset(name, dataset, **settings).with_options(batch_size=batch_size)
     plain_loss: Loss = {
         "BPRMF": lambda: bprmf_loss,
         "LightGCN": lambda: lightgcn_loss(sequences),
@@ -206,7 +211,8 @@ def main() -> None:
     torch.set_num_threads(1)
     sequences = prepared(options.data, options.dataset) if options.dataset else synthetic()
     rows = [options.only] if options.only else list(SETTINGS)
-    results = [compare(row, sequences, options.repeat, options.batch_size) for row in rows]
+    dataset = options.dataset or "ml-100k"
+    results = [compare(row, dataset, sequences, options.repeat, options.batch_size) for row in rows]
     if options.json:
         json.dump([{**r._asdict(), "ratio": r.ratio} for r in results], sys.stdout, indent=2)
         print()

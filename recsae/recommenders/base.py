@@ -92,6 +92,9 @@ class Recommender(nn.Module, ABC):
     name: ClassVar[str]
     is_sequential: ClassVar[bool]
     """True: one case per (user, position). False: the user vector is a table, one case per user."""
+    TRAINING_VERSION: ClassVar[int] = 1
+    """Part of the identity of a run. Raise it in a model whenever the same settings, data and seed
+    would train other weights than before, so that a run of the old kind is not taken for it."""
 
     def prepare(self, sequences: Sequences) -> None:
         """Take from the training data what the model needs beside the numbers of users and items.

@@ -57,9 +57,20 @@ class DirectAU(Recommender):
 
     def loss(self, batch: object) -> Tensor:
         assert isinstance(batch, PositiveBatch)
-        users = F.normalize(self.users(batch.users), dim=1)
-        items = F.normalize(self.items(batch.positives), dim=1)
-        return alignment(users, items) + self.gamma * (uniformity(users) + uniformity(items)) / 2
+        users, of_user, user_counts = unit_rows(self.users, batch.users)
+        items, of_item, item_counts = unit_rows(self.items, batch.positives)
+        spread = uniformity(users, user_counts) + uniformity(items, item_counts)
+        aligned = alignment(F.embedding(of_user, users), F.embedding(of_item, items))
+        return aligned + self.gamma * spread / 2
+
+
+def unit_rows(table: nn.Embedding, ids: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """The different rows of a table that ids (b,) ask for, at unit length.
+
+    Returns rows (m, d), the row of each id (b,), and how many ids ask for each row (m,).
+    """
+    different, row, counts = torch.unique(ids, return_inverse=True, return_counts=True)
+    return F.normalize(table(different), dim=1), row, counts
 
 
 def alignment(x: Tensor, y: Tensor) -> Tensor:
@@ -67,32 +78,37 @@ def alignment(x: Tensor, y: Tensor) -> Tensor:
     return (x - y).square().sum(1).mean()
 
 
-def uniformity(x: Tensor) -> Tensor:
-    """Log of the mean of exp(-2 |x_i - x_j|^2) over all pairs of rows of x, (b, d) of unit length.
+def uniformity(x: Tensor, counts: Tensor) -> Tensor:
+    """Log of the mean of exp(-2 |x_i - x_j|^2) over all pairs of rows of unit length.
 
-    A single row has no pair and gives 0.
+    The rows are those of x (m, d), each as many times as ``counts`` (m,) says. A single row has no
+    pair and gives 0.
     """
-    if x.shape[0] < 2:
+    if counts.sum() < 2:
         return 0 * x.sum()
-    value: Tensor = _Uniformity.apply(x)  # type: ignore[no-untyped-call]
+    value: Tensor = _Uniformity.apply(x, counts.to(x.dtype))  # type: ignore[no-untyped-call]
     return value
 
 
 class _Uniformity(torch.autograd.Function):
     """Uniformity by one matrix product, as |x_i - x_j|^2 is 2 - 2 x_i . x_j, its gradient by one.
 
-    The gradient leaves out what changes the lengths of the rows: normalisation takes that away.
+    A row that stands c times is one row of weight c: batches repeat users and popular items, and
+    the cost is that of pairs. The gradient leaves out what changes the lengths of the rows:
+    normalisation takes that away.
     """
 
     @staticmethod
-    def forward(ctx: Any, x: Tensor) -> Tensor:
-        n = x.shape[0]
+    def forward(ctx: Any, x: Tensor, counts: Tensor) -> Tensor:
+        n = counts.sum()
         powers = (x @ x.T).sub_(1).mul_(4).exp_().fill_diagonal_(0)
-        total = powers.sum()
-        ctx.save_for_backward((powers @ x).mul_(8 / total))
+        alike = (counts * (counts - 1)).sum()  # pairs at distance 0: their power is 1
+        total = counts @ (powers @ counts) + alike
+        pull = powers @ (counts[:, None] * x)
+        ctx.save_for_backward(pull.mul_(counts[:, None]).mul_(8 / total))
         return torch.log(total / (n * (n - 1)))
 
     @staticmethod
-    def backward(ctx: Any, *gradients: Tensor) -> Tensor:
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None]:
         (own,) = ctx.saved_tensors
-        return gradients[0] * own
+        return gradients[0] * own, None

@@ -76,10 +76,12 @@ class LightGCN(Recommender):
 
     def loss(self, batch: object) -> Tensor:
         assert isinstance(batch, PairBatch)
-        vectors = self.vectors()
-        items = self.n_users - 1
-        against = vectors[batch.positives + items] - vectors[batch.negatives + items]
-        margin = (vectors[batch.users - 1] * against).sum(1)
+        items = batch.positives + self.n_users, batch.negatives + self.n_users
+        # one look-up: each would have a gradient as large as the table. Not by index: threads add
+        # up its gradient in the order in which they come
+        rows = torch.stack([batch.users, *items]) - 1
+        own, positives, negatives = F.embedding(rows, self.vectors())
+        margin = (own * (positives - negatives)).sum(1)
         return -F.logsigmoid(margin).mean()
 
 

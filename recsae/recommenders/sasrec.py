@@ -57,6 +57,9 @@ class PrefixBatch(NamedTuple):
     """(b,)"""
 
 
+SequenceBatch = WindowBatch | DrawnBatch | PrefixBatch
+
+
 class Block(nn.Module):
     """Self-attention, then a position-wise layer, each followed by LayerNorm."""
 
@@ -159,19 +162,13 @@ class SASRec(Recommender):
     def n_batches(self, sequences: Sequences) -> int:
         return n_sequence_batches(sequences, self.by_windows, self.history_max, self.batch_size)
 
-    def batches(
-        self, sequences: Sequences, generator: torch.Generator
-    ) -> Iterator[WindowBatch | DrawnBatch | PrefixBatch]:
+    def batches(self, sequences: Sequences, generator: torch.Generator) -> Iterator[SequenceBatch]:
         n_drawn = N_DRAWN if sequences.n_items > N_DRAWN else None
-        if self.by_windows:
-            yield from softmax_batches(
-                sequences, self.history_max, self.batch_size, n_drawn, generator
-            )
-        else:
-            yield from prefix_batches(sequences, self.history_max, self.batch_size, generator)
+        shape = self.history_max, self.batch_size
+        return sequence_batches(sequences, self.by_windows, *shape, n_drawn, generator)
 
     def loss(self, batch: object) -> Tensor:
-        assert isinstance(batch, WindowBatch | DrawnBatch | PrefixBatch)
+        assert isinstance(batch, SequenceBatch)
         if isinstance(batch, PrefixBatch):
             return self._prefix_loss(batch)
         asked = batch.targets != PADDING
@@ -227,6 +224,20 @@ def n_sequence_batches(sequences: Sequences, by_windows: bool, length: int, batc
     """About how many batches an epoch has: of windows, else of prefixes, one per training item."""
     prefixes = int((sequences.n_train - 1).clamp(min=0).sum())
     return math.ceil((n_windows(sequences, length) if by_windows else prefixes) / batch_size)
+
+
+def sequence_batches(
+    sequences: Sequences,
+    by_windows: bool,
+    length: int,
+    batch_size: int,
+    n_drawn: int | None,
+    generator: torch.Generator,
+) -> Iterator[SequenceBatch]:
+    """An epoch of windows, as softmax_batches makes them, or of prefixes."""
+    if by_windows:
+        return softmax_batches(sequences, length, batch_size, n_drawn, generator)
+    return prefix_batches(sequences, length, batch_size, generator)
 
 
 def softmax_batches(

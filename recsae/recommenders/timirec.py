@@ -33,12 +33,11 @@ from recsae.recommenders.sasrec import (
     Block,
     DrawnBatch,
     PrefixBatch,
-    WindowBatch,
+    SequenceBatch,
     drawn_cross_entropy,
     n_sequence_batches,
     position_ids,
-    prefix_batches,
-    softmax_batches,
+    sequence_batches,
 )
 
 N_DRAWN = 256
@@ -143,19 +142,13 @@ class TiMiRec(Recommender):
     def n_batches(self, sequences: Sequences) -> int:
         return n_sequence_batches(sequences, self.by_windows, self.history_max, self.batch_size)
 
-    def batches(
-        self, sequences: Sequences, generator: torch.Generator
-    ) -> Iterator[WindowBatch | DrawnBatch | PrefixBatch]:
+    def batches(self, sequences: Sequences, generator: torch.Generator) -> Iterator[SequenceBatch]:
         n_drawn = N_DRAWN if self.predictor is None else None
-        if self.by_windows:
-            yield from softmax_batches(
-                sequences, self.history_max, self.batch_size, n_drawn, generator
-            )
-        else:
-            yield from prefix_batches(sequences, self.history_max, self.batch_size, generator)
+        shape = self.history_max, self.batch_size
+        return sequence_batches(sequences, self.by_windows, *shape, n_drawn, generator)
 
     def loss(self, batch: object) -> Tensor:
-        assert isinstance(batch, WindowBatch | DrawnBatch | PrefixBatch)
+        assert isinstance(batch, SequenceBatch)
         if isinstance(batch, PrefixBatch):
             return self._prefix_loss(batch)
         asked = batch.targets != PADDING

@@ -58,7 +58,8 @@ def train(
         load_reference(recommender, rechorus.read_state(init_from), init_from, content)
         origin = {"init_from": init_from.name, "init_sha256": sha256(init_from)}
     used = used_settings(name, config)
-    identity = digest("train", name, used, dataset, content.fingerprint, *origin.values())
+    made_by = recommender.TRAINING_VERSION
+    identity = digest("train", name, made_by, used, dataset, content.fingerprint, *origin.values())
     run_id, done = name_run(root, content, _base(name, config), identity)
     parent = None
     if _is(name, config, "finetune") and (force or not done):

@@ -166,6 +166,31 @@ def test_training_is_determined_by_the_seed(kind: str, tmp_path: Path) -> None:
     assert not torch.equal(first, trained(1, "another"))
 
 
+def indexed(loss: torch.Tensor) -> list[list[tuple[int, ...]]]:
+    """The places that each look-up by index with a gradient asked for, in a graph of autograd."""
+    found, ahead, seen = [], [loss.grad_fn], set()
+    while ahead:
+        node = ahead.pop()
+        if node is None or node in seen:
+            continue
+        seen.add(node)
+        ahead += [following for following, _ in node.next_functions]
+        if node.name() == "IndexBackward0":
+            given = [index for index in node._saved_indices if index is not None]  # type: ignore[attr-defined]
+            if given[0].dtype != torch.bool:  # which asks for no place twice
+                found.append(list(zip(*(index.flatten().tolist() for index in given), strict=True)))
+    return found
+
+
+def test_no_gradient_is_added_up_by_index(kind: str) -> None:
+    """With several threads that is done in the order in which they come, which is random."""
+    data = random_toy(60, 20)
+    model = made(kind, data, SMALL.with_options(batch_size=200))
+    batch = next(iter(model.batches(data.sequences(), torch.Generator().manual_seed(0))))
+    for places in indexed(model.loss(batch)):
+        assert len(set(places)) == len(places)
+
+
 def test_a_case_vector_does_not_look_ahead(kind: str) -> None:
     """Change all items at and after a position: the vectors up to there stay the same."""
     items = [3, 1, 4, 5, 9, 2, 6, 8, 7]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
+from collections.abc import Iterator
 
 import numpy as np
 import pytest
@@ -11,13 +12,13 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from recommenders.toy_sequences import SMALL, Toy, random_toy, toys
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional as F
 
 from recsae.recommenders import sasrec
 from recsae.recommenders.base import Recommender
 from recsae.recommenders.bprmf import BPRMF, PairBatch
-from recsae.recommenders.directau import DirectAU, PositiveBatch, uniformity
+from recsae.recommenders.directau import DirectAU, PositiveBatch, uniformity, unit_rows
 from recsae.recommenders.lightgcn import LightGCN, propagate, training_graph
 from recsae.recommenders.presets import create
 from recsae.recommenders.sasrec import (
@@ -112,6 +113,38 @@ def test_its_graph_is_no_weight() -> None:
     assert set(model.state_dict()) == {"users.weight", "items.weight"}
 
 
+@pytest.fixture
+def two_threads() -> Iterator[None]:
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.mark.usefixtures("two_threads")
+def test_lightgcn_on_threads_is_determined_by_its_seed() -> None:
+    """Threads do not add up a gradient in the order in which they happen to come.
+
+    The batch is large enough to be shared between them, and repeats users and items.
+    """
+    sequences = random_toy(300, 60).sequences()
+    config = SMALL.with_options(emb_size=64, batch_size=1024)
+
+    def trained() -> Tensor:
+        model = create("LightGCN", config, sequences)
+        adam = torch.optim.Adam(model.parameters(), lr=config.lr)
+        batch = next(iter(model.batches(sequences, torch.Generator().manual_seed(0))))
+        for _ in range(10):
+            adam.zero_grad()
+            model.loss(batch).backward()
+            adam.step()
+        return nn.utils.parameters_to_vector(model.parameters())
+
+    first = trained()
+    for _ in range(3):
+        assert torch.equal(trained(), first)
+
+
 def plain_uniformity(rows: list[list[float]]) -> float:
     """Log of the mean of exp(-2 |x - y|^2) over pairs of rows."""
     pairs = [(x, y) for i, x in enumerate(rows) for y in rows[:i]]
@@ -134,17 +167,41 @@ def test_directau_equals_a_plain_loop() -> None:
     assert loss == pytest.approx(expected, rel=1e-4)
 
 
-@pytest.mark.parametrize("n", [2, 3, 50])
-def test_gradient_of_uniformity(n: int) -> None:
-    """Through normalisation it is that of the distances, which lengths do not change."""
+@pytest.mark.parametrize(("n", "n_ids"), [(2, 9), (3, 9), (50, 900), (50, 20), (50, 2), (5, 1)])
+def test_uniformity_equals_all_pairwise_distances(n: int, n_ids: int) -> None:
+    """Value and gradient, also of rows that stand several times, or all alike."""
     generator = torch.Generator().manual_seed(n)
-    table = torch.randn(n, 6, generator=generator, dtype=torch.float64, requires_grad=True)
-    value = uniformity(F.normalize(table, dim=1))
-    (found,) = torch.autograd.grad(value, table)
-    plain = torch.pdist(F.normalize(table, dim=1)).square().mul(-2).exp().mean().log()
-    (expected,) = torch.autograd.grad(plain, table)
+    rows = torch.randn(n_ids, 6, generator=generator, dtype=torch.float64)
+    table = nn.Embedding.from_pretrained(rows, freeze=False)
+    ids = torch.randint(0, n_ids, (n,), generator=generator)
+    unit, row, counts = unit_rows(table, ids)
+    assert len(unit) == len(set(ids.tolist()))
+    every = F.normalize(table(ids), dim=1)
+    torch.testing.assert_close(unit[row], every)
+    value, plain = uniformity(unit, counts), torch.pdist(every).square().mul(-2).exp().mean().log()
     torch.testing.assert_close(value, plain)
+    found, expected = (torch.autograd.grad(of, table.weight)[0] for of in (value, plain))
+    assert found.any() == (len(unit) > 1)
     torch.testing.assert_close(found, expected)
+
+
+def test_directau_equals_its_plain_form() -> None:
+    """Loss and gradients of the tables, of a batch with repeated users and items."""
+    data = random_toy()
+    model = create("DirectAU", SMALL.with_options(batch_size=40), data.sequences())
+    assert isinstance(model, DirectAU)
+    batch = next(iter(model.batches(data.sequences(), torch.Generator().manual_seed(0))))
+    assert all(len(set(ids.tolist())) < 35 for ids in batch)
+    loss = model.loss(batch)
+    loss.backward()
+    found = gradients(model)
+    users = F.normalize(model.users(batch.users), dim=1)
+    items = F.normalize(model.items(batch.positives), dim=1)
+    spread = sum(torch.pdist(x).square().mul(-2).exp().mean().log() for x in (users, items))
+    plain = (users - items).norm(dim=1).square().mean() + model.gamma * spread / 2
+    plain.backward()
+    torch.testing.assert_close(loss, plain)
+    torch.testing.assert_close(found, gradients(model), rtol=1e-4, atol=1e-6)
 
 
 def test_a_batch_of_one_has_no_pair() -> None:

@@ -32,6 +32,7 @@ from recsae.warehouse import Warehouse
 PREPARE = ["data", "prepare", "planted"]
 PREPARE += [f"--{name.replace('_', '-')}={value}" for name, value in OPTIONS.items()]
 RUN = ["run", "planted", "--k", "4", "--scale", "2"]
+TIMIREC = ["train", "TiMiRec", "planted", "--emb-size", "8", "--K", "3", "--epochs", "5"]
 MOMENTS = 6
 """Kills of each stage by the clock."""
 
@@ -123,6 +124,28 @@ def test_a_kill_amid_verification(base: Path, whole: Finished, tmp_path: Path) -
     assert_none_or_all(own.root, whole)
     assert stage_row(own.root, whole.sae, "confidence")["status"] == "running"
     assert_mended(completed(COMMANDS["confidence"], place(own)), own.root, whole)
+
+
+def test_both_stages_of_timirec_go_on_from_their_checkpoints(base: Path, tmp_path: Path) -> None:
+    """One command trains both: killed in the first, in the second, and then left alone."""
+    data = planted_data(base)
+    whole, own = Place(tmp_path / "whole", data), Place(tmp_path / "killed", data)
+    undisturbed = completed(TIMIREC, whole)
+    assert undisturbed.code == 0, undisturbed.err
+    for stage in ("timirec-pretrain", "timirec"):
+        checkpoint = f"runs/{stage}-planted-*/checkpoint.pt"
+        after = killed(TIMIREC, own, lambda _, file=checkpoint: any(own.root.glob(file)))  # type: ignore[misc]
+        assert after.code == -signal.SIGKILL, after.err
+        assert_readable(own)
+        with Warehouse.open(own.root, read_only=True) as warehouse:
+            status = dict(warehouse.runs().select("run_id", "status").rows())
+        running = [run_id for run_id, now in status.items() if now == "running"]
+        assert [run_id.rsplit("-planted-", 1)[0] for run_id in running] == [stage]
+        assert set(status.values()) <= {"running", "done"}
+    again = completed(TIMIREC, own)
+    assert again.err.count("going on after epoch") == 1, again.err
+    assert (again.code, again.out) == (0, undisturbed.out)
+    assert differences(snapshot(own.root), snapshot(whole.root)) == []
 
 
 def lock_of(root: Path, run_id: str) -> Path:
