@@ -8,8 +8,13 @@ from recsae.config import ConfidenceConfig
 from recsae.interpret.concepts import TAGS, prepare_cases
 from recsae.warehouse.workspace import Workspace
 
-TRIALS = ("confidence.trials", "confidence.pool_actives", "confidence.trial_counts")
-"""Which cases are scored; the same in every round."""
+TRIALS = (
+    "confidence.trials",
+    "confidence.pool_actives",
+    "confidence.trial_counts",
+    "confidence.trends",
+)
+"""Which cases are scored, and what tells them apart without tags; the same in every round."""
 
 ROUND = ("concepts.item_scores", "confidence.trial_scores", "confidence.thresholds")
 """Scores of one set of tags, before they are verified."""

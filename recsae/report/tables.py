@@ -100,6 +100,11 @@ def _concept_facts(card: Row) -> Iterator[tuple[str, str]]:
     )
     yield "", f"{percent(card['user_coverage'])} of the verifying users have one that is active"
     yield (
+        "trends",
+        f"{count(card['n_trend'], 'latent')} with items of like popularity or age, "
+        f"{card['n_trend_only']:,} with nothing else",
+    )
+    yield (
         "confidence",
         f"mean {share(card['mean_confidence'])} over {count(judged(card), 'judged latent')}, "
         f"mean AUC {share(card['mean_auc'])}",
@@ -165,7 +170,8 @@ def _concept(row: Row) -> Iterator[RenderableType]:
     numbers = "".join(f"{share(row[name]):>7}" for _, name in NUMBERS)
     tail = "".join(f"{short(row[name]):>7}" for name in ("n_active", "n_users", "n_same"))
     yield Text(f"{row['latent_id']:>6}{numbers}{tail}")
-    yield _cut(f"       {row['label'] or NO_CONCEPT}", "cyan")
+    trend = f"{row['trend']} items; " if row["trend"] else ""
+    yield _cut(f"       {trend}{row['label'] or NO_CONCEPT}", "cyan")
     if examples := [title for title in row["examples"] or [] if title is not None]:
         yield _cut("       e.g. " + "; ".join(examples[:3]), "dim")
 
@@ -238,6 +244,8 @@ def _latent_facts(card: Row) -> Iterator[tuple[str, str]]:
         f"permuted tags {share(card['null_mean'])}, p {share(card['p_value'])}, "
         f"q {share(card['q_value'])}; longer profile {share(card['profile_confidence'])}",
     )
+    told = f"{card['trend']} items" if card["trend"] else "none tells its cases"
+    yield "trend", f"{told} (the best reaches {share(card['trend_confidence'])})"
     yield (
         "cases",
         f"fires on {count(card['n_fired'])}; {count(card['n_active'], 'active held-out case')} of "

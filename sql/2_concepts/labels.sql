@@ -8,7 +8,8 @@
 --   run_id      VARCHAR   the SAE run
 --   latent_id   INTEGER   0-based
 --   leading_tag VARCHAR   the first tag of the label, kind:value
---   label       VARCHAR   the tags, strongest first, without kinds that their values make plain
+--   label       VARCHAR   the tags to be read, the strongest first: those alike stand together,
+--                         years in brackets behind their decade, words of titles in quotes
 --   tags        VARCHAR[] the same tags with their kinds
 --   n_shared    BIGINT    tags of the label that both item halves chose on their own
 -- source: docs/decisions.md; only tags that carry the confidence are shown beside it
@@ -32,22 +33,103 @@ ranked as (
         *,
         row_number() over (partition by latent_id order by z desc, tag) as place
     from pooled
-)
+),
 
-select
-    $run_id as run_id,
-    latent_id,
-    arg_min(tag, place) as leading_tag,
-    string_agg(
+kept as (
+    select
+        *,
+        split_part(tag, ':', 1) as kind,
+        -- a kind is left out where its values make it plain
         regexp_replace(
             tag,
             '^(brand|category|complement|decade|genre|substitute|user_tag|word|year):',
             ''
-        ),
-        ', ' order by place
-    ) as label,
-    list(tag order by place) as tags,
-    count(*) filter (where n_sides = 2) as n_shared
-from ranked
-where place <= $label_tags
-group by latent_id
+        ) as value
+    from ranked
+    where place <= $label_tags
+),
+
+decades as (
+    select
+        latent_id,
+        value,
+        place
+    from kept
+    where kind = 'decade'
+),
+
+read as (
+    -- what a tag is read with: a year with its decade, if that is in the label as well
+    select
+        kept.*,
+        case
+            when kept.kind = 'word' then 'words'
+            when kept.kind in ('decade', 'year') then 'times'
+            else 'others'
+        end as part,
+        coalesce(decades.place, kept.place) as head_place,
+        kept.kind = 'year' and decades.place is not null as is_inside
+    from kept
+    left join decades
+        on
+            kept.latent_id = decades.latent_id
+            and kept.kind = 'year'
+            and left(kept.value, 3) || '0s' = decades.value
+),
+
+grouped as (
+    select
+        latent_id,
+        part,
+        min(place) as place,
+        max(if(kind = 'word', '“' || value || '”', value)) filter (where not is_inside) as head,
+        string_agg(value, ', ' order by value) filter (where is_inside) as inside
+    from read
+    group by latent_id, part, head_place
+),
+
+pieces as (
+    select
+        latent_id,
+        part,
+        place,
+        head || coalesce(' (' || inside || ')', '') as text
+    from grouped
+),
+
+parts as (
+    select
+        latent_id,
+        min(place) as place,
+        string_agg(text, ', ' order by place) as text
+    from pieces
+    group by latent_id, part
+),
+
+texts as (
+    select
+        latent_id,
+        string_agg(text, ', ' order by place) as label
+    from parts
+    group by latent_id
+),
+
+summed as (
+    select
+        latent_id,
+        arg_min(tag, place) as leading_tag,
+        list(tag order by place) as tags,
+        count(*) filter (where n_sides = 2) as n_shared
+    from kept
+    group by latent_id
+)
+
+select
+    $run_id as run_id,
+    summed.latent_id,
+    summed.leading_tag,
+    texts.label,
+    summed.tags,
+    summed.n_shared
+from summed
+inner join texts on summed.latent_id = texts.latent_id

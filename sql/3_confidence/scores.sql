@@ -2,7 +2,7 @@
 -- grain:  run_id, latent_id
 -- reads:  raw.runs, raw.activations, staging.cases, concepts.labels, confidence.trial_counts,
 --         confidence.verification, confidence.aucs, confidence.intervals, confidence.q_values,
---         confidence.reference_scores
+--         confidence.reference_scores, confidence.trends
 -- params:
 --   $run_id         VARCHAR the SAE run
 --   $label_tags     BIGINT  tags of the label
@@ -26,6 +26,9 @@
 --   null_mean             DOUBLE  mean balanced accuracy under permuted tags
 --   p_value               DOUBLE  0-1
 --   q_value               DOUBLE  0-1
+--   trend                 VARCHAR popular, long tail, recent or old: what alone tells its cases as
+--                                 well as an interpretable concept has to; NULL when nothing does
+--   trend_confidence      DOUBLE  balanced accuracy of the best trend on held-out cases
 --   n_fired               BIGINT  cases with a positive activation, both sides
 --   n_active              BIGINT  held-out active cases
 --   n_users               BIGINT  held-out users with an active case
@@ -94,6 +97,8 @@ joined as (
         verification.balanced_accuracy,
         profiles.balanced_accuracy as profile_confidence,
         aucs.auc,
+        trends.trend,
+        trends.balanced_accuracy as trend_confidence,
         intervals.confidence_low,
         q_values.null_mean,
         q_values.p_value,
@@ -114,6 +119,8 @@ joined as (
     left join profiles on latents.latent_id = profiles.latent_id
     left join confidence.aucs as aucs
         on latents.run_id = aucs.run_id and latents.latent_id = aucs.latent_id
+    left join confidence.trends as trends
+        on latents.run_id = trends.run_id and latents.latent_id = trends.latent_id
     left join confidence.intervals as intervals
         on latents.run_id = intervals.run_id and latents.latent_id = intervals.latent_id
     left join confidence.q_values as q_values
@@ -154,6 +161,8 @@ select
     null_mean,
     p_value,
     q_value,
+    if(n_active >= $min_active and trend_confidence >= $min_confidence, trend, null) as trend,
+    trend_confidence,
     n_fired,
     n_active,
     n_users,

@@ -17,6 +17,7 @@
 --   null_mean      DOUBLE    mean balanced accuracy under permuted tags
 --   p_value        DOUBLE    0-1
 --   q_value        DOUBLE    0-1
+--   trend          VARCHAR   popular, long tail, recent or old; NULL when no trend tells its cases
 --   n_active       BIGINT    held-out active cases
 --   n_users        BIGINT    held-out users with an active case
 --   place          BIGINT    1 = best latent with this leading tag
@@ -55,6 +56,7 @@ select
     scores.null_mean,
     scores.p_value,
     scores.q_value,
+    scores.trend,
     scores.n_active,
     scores.n_users,
     row_number() over (

@@ -23,6 +23,8 @@
 --   null_mean             DOUBLE  under permuted tags
 --   p_value               DOUBLE  0-1
 --   q_value               DOUBLE  0-1
+--   trend                 VARCHAR popular, long tail, recent or old; NULL when none tells its cases
+--   trend_confidence      DOUBLE  balanced accuracy of the best trend
 --   n_fired               BIGINT  cases with a positive activation
 --   n_active              BIGINT  held-out active cases
 --   n_users               BIGINT  held-out users with an active case
@@ -50,6 +52,8 @@ select
     scores.null_mean,
     scores.p_value,
     scores.q_value,
+    scores.trend,
+    scores.trend_confidence,
     scores.n_fired,
     scores.n_active,
     scores.n_users,

@@ -29,6 +29,8 @@
 --   n_too_rare             BIGINT  latents with too few held-out active cases to judge
 --   n_dead                 BIGINT  latents that fire on no case
 --   n_concepts             BIGINT  distinct leading tags among the interpretable latents
+--   n_trend                BIGINT  latents whose cases popularity or age of items tells as well
+--   n_trend_only           BIGINT  those of them whose concept does not hold
 --   n_permuted             DOUBLE  judged latents that reach the least interpretable confidence
 --                                  under permuted tags, mean over rounds
 --   mean_confidence        DOUBLE  mean balanced accuracy of the judged latents
@@ -87,6 +89,9 @@ counts as (
         count(*) filter (where scores.status = 'dead') as n_dead,
         count(distinct labels.leading_tag) filter (where scores.status = 'interpretable')
             as n_concepts,
+        count(*) filter (where scores.trend is not null) as n_trend,
+        count(*) filter (where scores.trend is not null and scores.status <> 'interpretable')
+            as n_trend_only,
         min(scores.confidence) filter (where scores.status = 'interpretable') as least,
         avg(scores.reference_confidence order by scores.latent_id) as reference_confidence,
         avg(scores.reference_recall order by scores.latent_id) as reference_recall,
@@ -158,6 +163,8 @@ select
     counts.n_too_rare,
     counts.n_dead,
     counts.n_concepts,
+    counts.n_trend,
+    counts.n_trend_only,
     permuted.n_permuted,
     means.mean_confidence,
     means.mean_confidence_null,

@@ -52,6 +52,8 @@ CARD: dict[str, Any] = {
     "n_too_rare": 20,
     "n_dead": 1,
     "n_concepts": 1,
+    "n_trend": 12,
+    "n_trend_only": 5,
     "n_permuted": 2.25,
     "mean_confidence": 0.7512,
     "mean_confidence_null": 0.5,
@@ -62,7 +64,10 @@ CARD: dict[str, Any] = {
     "reference_specificity": 0.9,
 }
 TEXTS = ("run_id", "recommender_run_id", "dataset", "model", "k")
-COUNTS = ("n_interpretable", "n_not_shown", "n_too_rare", "n_dead", "n_concepts")
+COUNTS = (
+    *("n_interpretable", "n_not_shown", "n_too_rare", "n_dead"),
+    *("n_concepts", "n_trend", "n_trend_only"),
+)
 """Of the card; the other columns may be NULL."""
 
 BARE: dict[str, Any] = {
@@ -92,6 +97,7 @@ CONCEPT: dict[str, Any] = {
     "null_mean": 0.5701,
     "p_value": 0.048,
     "q_value": 0.015,
+    "trend": None,
     "n_active": 107,
     "n_users": 75,
     "place": 1,
@@ -121,6 +127,8 @@ LATENT: dict[str, Any] = {
     "null_mean": 0.526,
     "p_value": 0.048,
     "q_value": 0.015,
+    "trend": "long tail",
+    "trend_confidence": 0.8125,
     "n_fired": 2780,
     "n_active": 101,
     "n_users": 77,
@@ -403,7 +411,10 @@ def test_report_has_the_numbers_of_its_json(view: Callable[..., Result], whole: 
             share(row["confidence"]),
             share(row["confidence_low"]),
         ]
-        assert label.strip() == row["label"]
+        trend = f"{row['trend']} items; " if row["trend"] else ""
+        whole, shown = trend + row["label"], label.strip().removesuffix("…")
+        assert shown == whole[: len(shown)]
+        assert len(shown) > 60 or shown == whole
         assert examples.strip().startswith(f"e.g. {row['examples'][0]}")
 
 
