@@ -16,7 +16,7 @@ from typing import Annotated
 import typer
 
 from recsae import __version__
-from recsae.cli import compare, data, import_, interpret, query, report, run, runs, sae, train
+from recsae.cli import compare, data, import_, interpret, judge, query, report, run, runs, sae, train
 from recsae.errors import ExitCode, RecsaeError
 
 INTERRUPTED = 130
@@ -38,6 +38,8 @@ app.add_typer(import_.app, name="import")
 app.add_typer(sae.app, name="sae")
 app.command("concepts")(interpret.concepts)
 app.command("confidence")(interpret.confidence)
+app.command("describe")(judge.describe)
+app.command("judge")(judge.judge)
 app.command("report")(report.report)
 app.command("latent")(report.latent)
 app.command("compare")(compare.compare)
@@ -73,6 +75,8 @@ def invoke(args: Sequence[str] | None = None) -> int:
     try:
         result = app(args=words, prog_name="recsae", standalone_mode=False)
         sys.stdout.flush()
+        if result == INTERRUPTED:  # typer has turned a KeyboardInterrupt into a status
+            raise KeyboardInterrupt
         return result if isinstance(result, int) else ExitCode.OK
     except BrokenPipeError:
         # The reader had enough; point stdout elsewhere so that the exit does not try again.

@@ -97,12 +97,25 @@ def latent(
             name: store.query(f"report.latent_{name}", key).to_dicts()
             for name in ("tags", "examples", "decoder_items")
         }
+        known = store.exists("raw.descriptions")  # not in a warehouse of an older version
+        parts["descriptions"] = (
+            store.query("report.latent_descriptions", key).to_dicts() if known else []
+        )
         parts["users"] = store.query("report.latent_users", {**key, "n_users": users}).to_dicts()
     if as_json:
         write_json({"latent": cards[0], **parts})
         return
     shown = parts["users"] if users else None
-    write(latent_card(cards[0], parts["tags"], parts["examples"], shown, parts["decoder_items"]))
+    write(
+        latent_card(
+            cards[0],
+            parts["tags"],
+            parts["examples"],
+            shown,
+            parts["decoder_items"],
+            parts["descriptions"],
+        )
+    )
 
 
 def verified_run(store: Warehouse, ref: str) -> str:

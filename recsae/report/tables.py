@@ -197,15 +197,21 @@ def latent_card(
     examples: Sequence[Row],
     users: Sequence[Row] | None,
     decoder: Sequence[Row],
+    descriptions: Sequence[Row] = (),
 ) -> Group:
     """One latent: concept, numbers, example items, users, and the items of its decoder row.
 
-    ``users`` None leaves their part out.
+    ``users`` None leaves their part out; ``descriptions`` are the sentences of language models.
     """
     head = f"latent {card['latent_id']} of {card['run_id']}: {card['status']}"
     return Group(
         _text(head, "bold"),
         _pairs(list(_latent_facts(card))),
+        *(
+            [Text(), *(_text(f"{row['model']}: {row['description']}") for row in descriptions)]
+            if descriptions
+            else []
+        ),
         *_section("tags (log-odds z on item half A, half B)", _tag_lines(tags)),
         *_section(
             "items recommended first where it fires strongest",

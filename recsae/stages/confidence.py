@@ -31,7 +31,7 @@ def confidence(
         require_cases(warehouse, run)
         state = warehouse.require_stage(run.run_id, "concepts", f"recsae concepts {run.run_id}")
     described = ConceptsConfig.from_json(state.params)
-    sql = [query.text for query in queries("confidence")]
+    sql = [query.text for query in queries("confidence") if not query.name.startswith("judge_")]
     identity = digest("confidence", config.to_json(), state.input_hash, sql)
     params = {**parameters(run.run_id, run.seed, described), **config.to_json()}
     with open_stage(

@@ -26,7 +26,7 @@ RESULTS: dict[Stage, tuple[str, ...]] = {
     "train": ("staging.user_sides",),
     "encode": ("raw.decoder_items",),
     "concepts": ("staging.*", "concepts.*"),
-    "confidence": ("confidence.*",),
+    "confidence": ("confidence.*", "raw.descriptions", "raw.predictions", "raw.judgements"),
 }
 """Tables, or all of a schema, whose rows a stage makes beside its Parquet folders."""
 

@@ -11,6 +11,7 @@
 --   case_id   BIGINT  0-based
 --   role      VARCHAR describe or verify
 --   is_active BOOLEAN the truth; describing cases are all active
+--   level     INTEGER the latent's level there, 5..10; 0 where it is silent
 -- source: section 4.3 of the paper. One case per user among the strongest, because neighbouring
 --         cases of a user are nearly the same case; the reference has one case per user anyway. It
 --         lets describing cases verify when there are few, and may draw an inactive case twice.
@@ -23,7 +24,8 @@ of_user as (
         latent_id,
         user_id,
         first(case_id order by value desc, case_id) as case_id,
-        max(value) as value
+        max(value) as value,
+        max(level) as level
     from firings
     where level >= 5
     group by latent_id, user_id
@@ -33,6 +35,7 @@ strong as (
     select
         latent_id,
         case_id,
+        level,
         row_number() over (partition by latent_id order by value desc, case_id) as place
     from of_user
 ),
@@ -41,6 +44,7 @@ shuffled as (
     select
         latent_id,
         case_id,
+        level,
         row_number() over (
             partition by latent_id
             order by
@@ -82,7 +86,8 @@ strong_cases as (
         latent_id,
         case_id,
         if(place <= ceil(n_strong / 2), 'describe', 'verify') as role,
-        true as is_active
+        true as is_active,
+        level
     from shuffled
 ),
 
@@ -91,7 +96,8 @@ random_cases as (
         latent_id,
         case_id,
         'verify' as role,
-        false as is_active
+        false as is_active,
+        0 as level
     from candidates
     where place <= $n_strong // 2
 ),
@@ -107,5 +113,6 @@ select
     latent_id,
     case_id,
     role,
-    is_active
+    is_active,
+    level
 from cases

@@ -543,3 +543,15 @@ def test_errors_that_quote_data_are_harmless(
     assert (result.code, result.out) == (1, "")
     assert r"up\x1b[2Jdown" in result.err
     assert printable(result.err.replace("\n", "")) == result.err.replace("\n", "")
+
+
+def test_the_sentence_of_a_language_model(own: Finished, cli: Callable[..., Result]) -> None:
+    with Warehouse.open(own.root) as warehouse:
+        warehouse.execute(
+            "insert into raw.descriptions values ($run, $model, 0, 'Films.', 5, false, 'r1')",
+            {"run": own.sae, "model": "m\x1b[2J"},
+        )
+    shown = cli("latent", own.sae, 0, "--warehouse", own.root).out
+    assert "\nm\\x1b[2J: Films.\n" in shown
+    card = json.loads(cli("latent", own.sae, 0, "--json", "--warehouse", own.root).out)
+    assert card["descriptions"] == [{"model": "m\x1b[2J", "description": "Films."}]
