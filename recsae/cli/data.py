@@ -75,13 +75,18 @@ def prepare(
         int | None,
         typer.Option(
             help="Least interactions of a user and an item. Default 5; "
-            "none where the split is given.",
+            "none where the split is given. csv, parquet: 0 keeps all.",
             rich_help_panel=KEPT,
         ),
     ] = None,
     split: Annotated[
         str | None,
-        column("Column that says train, dev or test. Default: last is test, the one before dev."),
+        column(
+            "Column that says train, dev or test. It is checked as it is given; "
+            "after --min-rating, dev and test rows without a train row, "
+            "and test rows without a dev row, are dropped. "
+            "Default: last is test, the one before dev."
+        ),
     ] = None,
     user: Annotated[str | None, column("Users. Default user_id.")] = None,
     item: Annotated[str | None, column("Items, in both files. Default item_id.")] = None,
@@ -207,8 +212,7 @@ def listed(data: Path) -> list[dict[str, Any]]:
     names = datasets.prepared(data)
     for name in [*RECIPES, *(name for name in names if name not in RECIPES)]:
         known = RECIPES.get(name)
-        form = known is not None and known.name in ("folder", "required")
-        state, info = "form" if form else "not prepared", {}
+        state, info = "form" if known is not None and known.form else "not prepared", {}
         if name in names:
             try:
                 state, info = "prepared", datasets.read_info(name, data)

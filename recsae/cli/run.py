@@ -12,7 +12,12 @@ from recsae.cli.options import DataOption, ForceOption, JsonOption, WarehouseOpt
 
 def run(
     dataset: Annotated[
-        str, typer.Argument(metavar="DATASET", help="ml-100k, planted, or a prepared data set.")
+        str,
+        typer.Argument(
+            metavar="DATASET",
+            help="ml-100k, ml-1m or planted; lastfm-2k with --source; "
+            "or the name of any prepared data set, see recsae data.",
+        ),
     ],
     model: Annotated[str, typer.Option(help="Recommender; see recsae train --help.")] = "SASRec",
     k: Annotated[int | None, typer.Option(help="Latents kept per case. Default 8.")] = None,
@@ -22,7 +27,11 @@ def run(
     seed: Annotated[int, typer.Option(min=0, help="Seed of all stages.")] = 0,
     source: Annotated[
         Path | None,
-        typer.Option(metavar="PATH", help="Local file or folder of the data; else downloaded."),
+        typer.Option(
+            metavar="PATH",
+            help="Local file or folder of ml-100k, ml-1m or lastfm-2k. "
+            "ml-100k and ml-1m are downloaded without it.",
+        ),
     ] = None,
     force: ForceOption = False,
     as_json: JsonOption = False,

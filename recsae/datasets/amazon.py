@@ -21,10 +21,11 @@ import polars as pl
 
 from recsae.config import StageConfig, require
 from recsae.datasets.collect import Ids, Interactions
+from recsae.datasets.lines import listed
 from recsae.datasets.rows import BATCH, Batch, Form, text_blocks
 from recsae.datasets.split import MIN_CORE, Raw, positives
 from recsae.datasets.streams import Entry, Found, single
-from recsae.datasets.tags import kind_tag, tag_frame, title_words
+from recsae.datasets.tags import HALF, kind_tag, tag_frame, title_words, whole
 from recsae.errors import DataError
 
 USER, ITEM, TIME, RATING = "reviewerID", "asin", "unixReviewTime", "overall"
@@ -109,9 +110,8 @@ def _fields(name: str, number: int, text: str, wanted: Sequence[str]) -> list[st
     record = _record(name, number, text, literal=False)
     for one in wanted:
         if one not in record:
-            found = ", ".join(map(str, record))[:200] or "nothing"
-            raise DataError(f"{name} line {number}: no field {one}; found {found}")
-        if isinstance(record[one], bool | dict | list | None):
+            raise DataError(f"{name} line {number}: no field {one}; found {listed([*record])}")
+        if isinstance(record[one], bool | dict | list | None) or HALF.search(str(record[one])):
             raise DataError(
                 f"{name} line {number}: field {one} is {str(record[one])[:40]!r}, "
                 "not a text or number"
@@ -194,4 +194,4 @@ class _Meta:
         """A text with its character references resolved and its blanks made single."""
         if value is not None and not isinstance(value, str):
             self.odd += 1
-        return " ".join(html.unescape(value).split()) if isinstance(value, str) else ""
+        return " ".join(html.unescape(whole(value)).split()) if isinstance(value, str) else ""

@@ -10,7 +10,7 @@ import difflib
 import hashlib
 import io
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -23,6 +23,8 @@ from recsae.warehouse.files import safe_name
 FORMAT_VERSION = 1
 INFO = "dataset.json"
 SPLITS = ("train", "dev", "test")
+PIECE = 2**16
+"""Values that are turned into JSON at once."""
 
 SCHEMAS: dict[str, pl.Schema] = {
     "users": pl.Schema({"user_id": pl.Int32, "source_user_id": pl.String}),
@@ -90,10 +92,20 @@ def fingerprint(tables: Tables) -> str:
         for column, dtype in schema.items():
             values = frame[column]
             if dtype == pl.String or values.null_count():
-                digest.update(_json(values.to_list()))
+                for piece in _json_pieces(values):
+                    digest.update(piece)
             else:
                 digest.update(values.to_numpy().astype("<i8").tobytes())
     return digest.hexdigest()
+
+
+def _json_pieces(values: pl.Series) -> Iterator[bytes]:
+    """A column as ``_json`` writes it, in pieces, so that millions of texts need little memory."""
+    yield b"["
+    for start in range(0, len(values), PIECE):
+        piece = _json(values.slice(start, PIECE).to_list())
+        yield (b"," if start else b"") + piece[1:-1]
+    yield b"]"
 
 
 def _json(value: object) -> bytes:
@@ -131,7 +143,8 @@ def write(folder: Path, tables: Tables, info: dict[str, Any]) -> dict[str, Any]:
         "files": files,
     }
     text = json.dumps(complete, indent=2, ensure_ascii=False) + "\n"
-    (folder / INFO).write_text(text, encoding="utf-8")
+    # a file's name need not be text; its bytes become the escapes of JSON
+    (folder / INFO).write_bytes(text.encode("utf-8", "backslashreplace"))
     return complete
 
 

@@ -15,14 +15,17 @@ import polars as pl
 from numpy.typing import NDArray
 
 from recsae.datasets.lines import wrong
-from recsae.datasets.rows import Batch
+from recsae.datasets.rows import EXACT, Batch
 from recsae.errors import DataError
 
-CANONICAL = re.compile(r"0|[1-9][0-9]{0,17}")
+CANONICAL = re.compile(r"0|[1-9][0-9]*")
 """A number written in the one way that numbers are written."""
-_TEXT = re.compile(r"[^\x00-\x1f\x7f]{1,200}")
+MAX_DIGITS = 18
+"""Of an id where only whole numbers are ids, so that it fits into 64 bits."""
+_TEXT = re.compile(r"[^\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]{1,200}")
+"""No control characters and line ends, and no halves of a character, which no file can hold."""
 
-INTEGER_ID = "a whole number without leading zeros"
+INTEGER_ID = f"a whole number of at most {MAX_DIGITS} digits without leading zeros"
 TEXT_ID = "an id of at most 200 characters"
 
 
@@ -53,8 +56,10 @@ class Ids:
 
     def refusal(self, text: str) -> str | None:
         """What a text is not, when it is no id."""
-        if not (CANONICAL if self.whole else _TEXT).fullmatch(text):
-            return INTEGER_ID if self.whole else TEXT_ID
+        if self.whole and not (CANONICAL.fullmatch(text) and len(text) <= MAX_DIGITS):
+            return INTEGER_ID
+        if not _TEXT.fullmatch(text):
+            return TEXT_ID
         if self.known is not None and text not in self.known:
             return f"an id in {self.known_in}"
         return None
@@ -97,9 +102,9 @@ class Interactions:
         for ids, codes, column in zip(self.ids, self.codes, (user, item), strict=True):
             codes.append(ids.encode(batch, column))
         if self.time is not None:
-            self.times.append(batch.numbers(self.time))
+            self.times.append(batch.times(self.time))
         if self.rating is not None:
-            self.ratings.append(batch.numbers(self.rating).cast(pl.Float64))
+            self.ratings.append(batch.numbers(self.rating))
         self.rows += len(batch)
 
     def frame(self, name: str) -> pl.DataFrame:
@@ -122,4 +127,4 @@ class Interactions:
             return pl.int_range(1, self.rows + 1, eager=True)
         if all(series.dtype == pl.Int64 for series in self.times):
             return pl.concat(self.times)
-        return pl.concat([series.cast(pl.Float64) for series in self.times])
+        return pl.concat([series.cast(EXACT) for series in self.times])

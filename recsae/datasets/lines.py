@@ -57,8 +57,9 @@ def split_headed(file: SourceFile, encoding: str, wanted: Sequence[str]) -> list
     names = [cell.partition(":")[0] for cell in header]
     for column in wanted:
         if column not in names:
-            found = ", ".join(names)[:200] or "nothing"
-            raise DataError(f"{file.name} line 1: no column {column} between tabs; found {found}")
+            raise DataError(
+                f"{file.name} line 1: no column {column} between tabs; found {listed(names)}"
+            )
     places = [names.index(column) for column in wanted]
     rows = split_rows(file, encoding, "\t", names)
     return [(number, [fields[place] for place in places]) for number, fields in rows[1:]]
@@ -109,6 +110,11 @@ def wrong(place: str, column: str, text: str, wanted: str) -> DataError:
     """The error of one field: where it is, its column, its value, and what it should be."""
     shown = repr(text[:40]) if text.strip() else "empty"
     return DataError(f"{place}: column {column} is {shown}, not {wanted}")
+
+
+def listed(names: Sequence[str]) -> str:
+    """Names of the columns that were found, in one line."""
+    return " ".join(", ".join(map(str, names)).split())[:200] or "nothing"
 
 
 def first_repeated(ids: Sequence[int]) -> Iterator[int]:

@@ -58,7 +58,7 @@ def _films(entry: Entry) -> list[tuple[int, str, list[str]]]:
     for batch in batches(entry, MOVIE_FORM, columns):
         ids.encode(batch, "movie id")
         for place, (_, (text, title, genres)) in enumerate(batch.rows(*columns)):
-            source_id = int(text)
+            source_id = int(text.strip())  # int() alone keeps control characters
             if source_id in films:
                 raise DataError(f"{batch.at(place)}: film {source_id} occurs twice")
             if not title.strip():

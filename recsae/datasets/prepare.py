@@ -45,6 +45,7 @@ WAIT = 600.0
 REASONS = {
     "duplicate": "interactions, because the same user met the same item later",
     "below_min_rating": "ratings below --min-rating",
+    "split_incomplete": "rows of given splits, because their user has no train or dev row left",
     "below_core": "interactions of users or items with fewer than --core of them",
     "relation_unknown_item": "related items that item_meta.csv does not have",
     "tag_unknown_item": "tags given to items that the source does not describe",
@@ -85,6 +86,11 @@ class Recipe:
     name: Literal["fixed", "own", "folder", "required"] = "own"
     """Name to store it under: the recipe's; the recipe's unless given; the source's unless given;
     always given."""
+
+    @property
+    def form(self) -> bool:
+        """Whether it is a form of data sets, each of which has a name of its own."""
+        return self.name in ("folder", "required")
 
 
 def available() -> list[str]:
@@ -163,7 +169,7 @@ def _options(name: str, found: Recipe, given: dict[str, Any]) -> StageConfig:
 
 def _stored_name(name: str, found: Recipe, stored_as: str | None, source: Path | None) -> str:
     if stored_as is None and found.name == "folder" and source is not None:
-        stored_as = source.resolve().name.removesuffix(".zip")
+        return _folder_name(name, source)
     if stored_as is None and found.name == "required":
         raise UsageError(f"data set {name} needs a name to store it under", "give --name NAME")
     if stored_as is None or stored_as == name:
@@ -173,6 +179,19 @@ def _stored_name(name: str, found: Recipe, stored_as: str | None, source: Path |
     if stored_as in RECIPES:
         raise UsageError(f"--name {stored_as} is the name of another data set", "change --name")
     return safe_name("data set", stored_as)
+
+
+def _folder_name(name: str, source: Path) -> str:
+    """The name of a source; UsageError when nothing can be stored under it."""
+    stored = source.resolve().name.removesuffix(".zip")
+    if stored in RECIPES and stored != name:
+        raise UsageError(
+            f"{stored}, the name of {source}, is the name of another data set", "give --name NAME"
+        )
+    try:
+        return safe_name("data set", stored)
+    except UsageError as error:
+        raise UsageError(error.message, "give --name NAME") from None
 
 
 def _check_source(name: str, found: Recipe, source: Path | None, items: Path | None) -> None:

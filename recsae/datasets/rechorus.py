@@ -20,7 +20,7 @@ from recsae.datasets.lines import wrong
 from recsae.datasets.rows import Batch, Form, batches, header
 from recsae.datasets.split import MIN_CORE, Raw
 from recsae.datasets.streams import Entry, Found, entries
-from recsae.datasets.tags import kind_tag, tag_frame
+from recsae.datasets.tags import kind_tag, tag_frame, whole
 from recsae.errors import DataError
 
 FORM = Form("\t", quoted=True)
@@ -89,8 +89,9 @@ def _split(entry: Entry, split: str, users: Ids, items: Ids) -> pl.DataFrame:
     for batch in batches(entry, FORM, (USER, ITEM, TIME)):
         gathered.add(batch, USER, ITEM)
         for column in (USER, ITEM):
-            if "0" in batch.columns[column]:
-                raise batch.wrong(batch.columns[column].index("0"), column, "an id from 1 on")
+            texts = list(map(str.strip, batch.columns[column]))
+            if "0" in texts:
+                raise batch.wrong(texts.index("0"), column, "an id from 1 on")
         lines.append(pl.Series(batch.lines, dtype=pl.Int64))
     frame = gathered.frame(entry.name)
     ids = (pl.col(name).cast(pl.String).cast(pl.Int64) for name in frame.columns[:2])
@@ -124,16 +125,17 @@ class _Meta:
         columns = [one for one in header(entry, FORM) if one.startswith(("i_", "r_"))]
         self.related = {name: [] for name in columns if name.startswith("r_")}
         for batch in batches(entry, FORM, (ITEM, *columns)):
-            for place, (_, (item, *values)) in enumerate(batch.rows(ITEM, *columns)):
-                self._take_id(batch, place, item)
+            for place, (_, (_, *values)) in enumerate(batch.rows(ITEM, *columns)):
+                item = self._take_id(batch, place)
                 for column, text in zip(columns, values, strict=True):
-                    self._take(batch, place, int(item), column, text)
+                    self._take(batch, place, item, column, text)
 
-    def _take_id(self, batch: Batch, place: int, item: str) -> None:
-        check_item(batch, place)
+    def _take_id(self, batch: Batch, place: int) -> int:
+        item = item_of(batch, place)
         if item in self.ids:
             raise DataError(f"{batch.at(place)}: item {item} occurs twice")
         self.ids[item] = None
+        return int(item)
 
     def _take(self, batch: Batch, place: int, item: int, column: str, text: str) -> None:
         if column in self.related:
@@ -157,11 +159,12 @@ class _Meta:
         return tag_frame(tags, pl.Int64), unknown
 
 
-def check_item(batch: Batch, place: int) -> None:
-    """DataError unless the item of a row is a whole number from 1 on."""
-    text = batch.columns[ITEM][place]
+def item_of(batch: Batch, place: int) -> str:
+    """The item of a row; DataError unless it is a whole number from 1 on."""
+    text = batch.columns[ITEM][place].strip()
     if not (text.isascii() and text.isdigit() and len(text) <= 18 and not text.startswith("0")):
         raise batch.wrong(place, ITEM, "a whole number from 1 on")
+    return text
 
 
 def communities(pairs: Sequence[tuple[int, int]]) -> Iterator[list[int]]:
@@ -194,7 +197,7 @@ def _values(text: str) -> list[str]:
     text = text.strip()
     if text.startswith("["):
         try:
-            return [str(one).strip() for one in ast.literal_eval(text)]
+            return [whole(str(one)).strip() for one in ast.literal_eval(text)]
         except (ValueError, SyntaxError, TypeError, MemoryError, RecursionError):
             pass
     return [text] if text else []
@@ -208,8 +211,8 @@ def _titles(entry: Entry) -> dict[str, str]:
     if column is None:
         return titles
     for batch in batches(entry, FORM, (ITEM, column)):
-        for place, (_, (item, title)) in enumerate(batch.rows(ITEM, column)):
-            check_item(batch, place)
+        for place, title in enumerate(batch.columns[column]):
+            item = item_of(batch, place)
             if title.strip():
                 titles[item] = " ".join(title.split())
     return titles

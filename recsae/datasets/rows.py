@@ -14,7 +14,7 @@ from itertools import accumulate, chain, islice
 
 import polars as pl
 
-from recsae.datasets.lines import wrong
+from recsae.datasets.lines import listed, wrong
 from recsae.datasets.streams import Entry
 from recsae.errors import DataError
 
@@ -25,8 +25,10 @@ BLOCK = 2**22
 MAX_LINE = 2**24
 """Bytes of a line; a longer one is no line of a table."""
 
-LARGEST = 9.0e18
+LARGEST = 9 * 10**18
 """Numbers are below this, so that a time fits into 64 bits."""
+EXACT = pl.Decimal(38, 18)
+"""Type of times with fractions: a float could not tell two nanoseconds of today apart."""
 
 SEPARATORS = {",": "commas", "\t": "tabs", ";": "semicolons", "|": "bars", " ": "blanks"}
 
@@ -69,19 +71,30 @@ class Batch:
         columns = [self.columns[name] for name in names]
         return zip(self.lines, zip(*columns, strict=True), strict=True)
 
-    def numbers(self, name: str, *, whole: bool = False) -> pl.Series:
-        """A column as Int64, or as Float64 where a value has a fraction and ``whole`` is False.
+    def numbers(self, name: str) -> pl.Series:
+        """A column as Float64; DataError naming the first value that is no finite number."""
+        return self._finite(name, self._stripped(name).cast(pl.Float64, strict=False))
 
-        Errors: DataError naming the first value that is no finite number.
+    def times(self, name: str) -> pl.Series:
+        """A column as Int64, or as EXACT where a value has a fraction.
+
+        Errors: DataError naming the first value that is no number below LARGEST.
         """
-        texts = pl.Series(name, self.columns[name], dtype=pl.String)
+        texts = self._stripped(name)
         values = texts.cast(pl.Int64, strict=False)
-        if values.null_count() and not whole:
-            values = texts.cast(pl.Float64, strict=False)
-            values = values.set(~(values.abs() < LARGEST).fill_null(False), None)
         if values.null_count():
-            place = int(values.is_null().arg_max() or 0)
-            raise self.wrong(place, name, "a whole number" if whole else "a number")
+            floats = self._finite(name, texts.cast(pl.Float64, strict=False))
+            # more digits than EXACT has are rounded
+            values = texts.cast(EXACT, strict=False).fill_null(floats.cast(EXACT))
+        return self._finite(name, values)
+
+    def _stripped(self, name: str) -> pl.Series:
+        return pl.Series(name, self.columns[name], dtype=pl.String).str.strip_chars()
+
+    def _finite(self, name: str, values: pl.Series) -> pl.Series:
+        good = values.is_between(-LARGEST, LARGEST, closed="none").fill_null(False)
+        if not good.all():
+            raise self.wrong(int(good.arg_min() or 0), name, "a number")
         return values
 
     def wrong(self, place: int, column: str, wanted: str) -> DataError:
@@ -202,10 +215,9 @@ def _names(name: str, first: Sequence[str], form: Form, wanted: Sequence[str]) -
     for column in wanted:
         if names.count(column) != 1:
             many = "no" if column not in names else "more than one"
-            found = ", ".join(names) if len(names) > 1 else repr(names[0])
+            found = listed(names) if len(names) > 1 else repr(names[0][:200])
             raise DataError(
-                f"{name} line 1: {many} column {column} between {form.separators}; "
-                f"found {found[:200]}"
+                f"{name} line 1: {many} column {column} between {form.separators}; found {found}"
             )
     return names
 

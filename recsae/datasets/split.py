@@ -2,7 +2,7 @@
 
 The protocol of the reference (ReChorus): implicit positives, iterated k-core, leave-one-out by
 time. All functions are pure; a frame of interactions has ``source_user_id``, ``source_item_id``
-(Int64, or an Enum in the order of the ids) and ``time`` (Int64, or Float64 where it has fractions).
+(Int64, or an Enum in the order of the ids) and ``time`` (Int64, or Decimal where it has fractions).
 A source that comes split has ``split`` (an Enum) as well, and ``row``, its order of rows.
 """
 
@@ -14,6 +14,7 @@ import numpy as np
 import polars as pl
 
 from recsae.datasets.canonical import SCHEMAS, Tables
+from recsae.datasets.given import SPLIT, check_held_out
 from recsae.errors import DataError
 
 MIN_CORE = 3
@@ -102,14 +103,17 @@ def in_order(interactions: pl.DataFrame) -> pl.DataFrame:
 
 
 def leave_one_out(interactions: pl.DataFrame) -> pl.DataFrame:
-    """Add position (from 1) and split: by time, ties by item id; last is test, second last dev."""
+    """Add position (from 1) and split: by time, ties by item id; last is test, second last dev.
+
+    A user with fewer than MIN_CORE interactions has train rows only.
+    """
     position, size = pl.col("position"), pl.len().over("source_user_id")
     return in_order(interactions).with_columns(
-        split=pl.when(position == size)
-        .then(pl.lit("test"))
-        .when(position == size - 1)
-        .then(pl.lit("dev"))
-        .otherwise(pl.lit("train"))
+        split=pl.when((position < size - 1) | (size < MIN_CORE))
+        .then(pl.lit("train", SPLIT))
+        .when(position == size)
+        .then(pl.lit("test", SPLIT))
+        .otherwise(pl.lit("dev", SPLIT))
     )
 
 
@@ -125,21 +129,31 @@ def build(raw: Raw, core: int | None) -> tuple[Tables, dict[str, int]]:
     """Canonical tables of raw data, and how many rows were dropped for which reason.
 
     ``core`` None keeps everything, and the split that the source has. Otherwise the interactions
-    that the k-core leaves are split anew, in the given order.
-    Errors: DataError when nothing is left.
+    that the k-core leaves (0: all) are split anew, in the given order.
+    Errors: DataError when nothing is left, when a split is empty, and when a user or an item would
+    get lost.
     """
+    if raw.interactions.is_empty():
+        raise DataError("no interaction is left", "use a lower --min-rating")
     kept = raw.interactions if core is None else k_core(raw.interactions, core)
     if kept.is_empty():
-        least = core or 1
         raise DataError(
-            f"no interaction is left: no {least} users and {least} items are tied closely enough",
-            f"use a --core below {least}" if least > MIN_CORE else None,
+            f"no interaction is left: no {core} users and {core} items are tied closely enough",
+            f"use a --core below {core}" if core != MIN_CORE else None,
         )
-    split = in_order(kept) if core is None and "split" in kept.columns else leave_one_out(kept)
+    given = core is None and "split" in kept.columns
+    if given:
+        check_held_out(kept)
+    split = in_order(kept) if given else leave_one_out(kept)
+    if split["split"].n_unique() == 1:  # only --core 0 leaves such data
+        raise DataError(f"no user has {MIN_CORE} interactions, so none can be held out")
     keep_ids = raw.dense and core is None
     users = _ids(kept["source_user_id"], None, "user_id", keep_ids)
     ids = _ids(kept["source_item_id"], raw.items["source_item_id"], "item_id", keep_ids)
-    split = split.join(users, on="source_user_id").join(ids, on="source_item_id")
+    split = _joined(split, users, ids)
+    if split.height != kept.height:
+        lost = kept.height - split.height
+        raise DataError(f"{lost:,} interactions have a user or an item that is in no table")
     ids = ids.with_columns(pl.col("source_item_id").cast(pl.String))
     tags = raw.tags.with_columns(pl.col("source_item_id").cast(pl.String)).unique()
     tags = tags.join(ids, on="source_item_id")
@@ -153,6 +167,16 @@ def build(raw: Raw, core: int | None) -> tuple[Tables, dict[str, int]]:
     below = {} if core is None else {"below_core": raw.interactions.height - kept.height}
     dropped = {**raw.dropped, **below, "item_tags_rare": tags.height - common.height}
     return {name: _conform(frame, name) for name, frame in tables.items()}, dropped
+
+
+def _joined(split: pl.DataFrame, users: pl.DataFrame, items: pl.DataFrame) -> pl.DataFrame:
+    """user_id and item_id instead of the source's ids, in narrow columns: there may be millions."""
+    narrow = split.with_columns(pl.col("time").cast(pl.Int64), pl.col("position").cast(pl.Int32))
+    for ids, name in ((users, "user_id"), (items, "item_id")):
+        source = f"source_{name}"
+        ids = ids.select(source, pl.col(name).cast(pl.Int32))
+        narrow = narrow.join(ids, on=source).drop(source)
+    return narrow
 
 
 def _ids(used: pl.Series, described: pl.Series | None, name: str, keep: bool) -> pl.DataFrame:

@@ -11,7 +11,7 @@ import polars as pl
 
 from recsae.config import StageConfig, require
 from recsae.datasets.collect import Ids, Interactions
-from recsae.datasets.given import SPLIT, check_pairs, check_users
+from recsae.datasets.given import SPLIT, check_pairs, check_users, without_gaps
 from recsae.datasets.parquet import parquet_batches
 from recsae.datasets.rows import SEPARATORS, Batch, Form, batches
 from recsae.datasets.split import MIN_CORE, Raw, positives
@@ -54,9 +54,16 @@ class ParquetOptions(StageConfig):
     tag_separator: str = "|"
     """What stands between several tags in one field."""
     split: str | None = None
-    """Column that says train, dev or test; None: the last is test, the one before dev."""
+    """Column that says train, dev or test; None: the last is test, the one before dev.
+
+    It is checked as it is given. Then ratings are left out, and what is no split any more without
+    them: the dev row of a user without train rows, the test row of one without a dev row.
+    """
     core: int | None = None
-    """Least interactions of every user and item that is kept; 5 unless the split is given."""
+    """Least interactions of every user and item that is kept; 5 unless the split is given.
+
+    0 keeps everything; users with fewer than 3 interactions then have train rows only.
+    """
 
     def __post_init__(self) -> None:
         if self.rating is not None and self.min_rating is None:
@@ -68,7 +75,8 @@ class ParquetOptions(StageConfig):
         if least is not None and self.rating is None:
             raise UsageError("--min-rating needs a column of ratings", "give --rating COLUMN")
         core = self.core
-        require(core is None or core >= MIN_CORE, "--core", core, f"at least {MIN_CORE}")
+        fits = core is None or core == 0 or core >= MIN_CORE
+        require(fits, "--core", core, f"0 or at least {MIN_CORE}")
         require(bool(self.tag_separator), "--tag-separator", "empty", "a text")
 
     @property
@@ -119,9 +127,14 @@ def _read(found: Found, options: ParquetOptions, reader: Reader) -> Raw:
     known = described.titles if "items" in found else None
     items = Ids(known=known, known_in=found["items"].name if "items" in found else "")
     ratings = _interactions(found["interactions"], options, items, reader)
+    if options.split is not None:
+        check_users(ratings)
     kept, dropped = positives(ratings, options.min_rating)
     if options.split is not None:
-        check_users(kept)
+        if options.core is None:
+            usable = without_gaps(kept)
+            dropped["split_incomplete"] = kept.height - usable.height
+            kept = usable
         kept = kept.sort("line").rename({"line": "row"})
     schema = {"source_item_id": pl.String, "title": pl.String}
     frame = pl.DataFrame(list(described.titles.items()), schema=schema, orient="row")

@@ -34,6 +34,8 @@ _ARTICLE = re.compile(
 _SECOND = re.compile(r"(.*\S)\s*\((.*)\)")
 _WORD = re.compile(r"[^\W_]+(?:['’][^\W_]+)*")
 _NUMBER = re.compile(r"-?[0-9]+(?:\.[0-9]+)?")
+HALF = re.compile("[\ud800-\udfff]")
+"""Half of a character, which JSON and Python literals can write but no file can hold."""
 _PURE_YEAR = re.compile(r"(1[89]|20)[0-9]{2}")
 
 
@@ -77,6 +79,13 @@ def film_tags(name: str, year: int | None, genres: Sequence[str]) -> Iterator[tu
     for kind, texts in values.items():
         for text in texts:
             yield kind, f"{PREFIXES[kind]}:{text}"
+
+
+def whole(text: str) -> str:
+    """A text whose halves of characters are joined, or replaced where the other half is missing."""
+    if not HALF.search(text):
+        return text
+    return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
 
 
 def kind_tag(kind: str, value: str) -> tuple[str, str]:

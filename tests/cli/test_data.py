@@ -8,7 +8,9 @@ import pytest
 from typer.testing import CliRunner
 
 from recsae.cli import data, invoke
+from recsae.datasets.prepare import RECIPES
 
+PLAYS = ["user_id,item_id,time", *(f"{n // 6},{n % 6},{n}" for n in range(36))]
 SMALL = ["--users", "40", "--items", "80", "--concepts", "4", "--noise-tags", "3"]
 
 
@@ -129,6 +131,46 @@ def test_tables_of_ones_own(tmp_path, capsys):
         file.write("\nf;1;7")
     _, _, err = run(capsys, *words, "--data", tmp_path / "data")
     assert "songs was prepared from other files; preparing it again" in err
+
+
+def whole(capsys, tmp_path, *words):
+    """``recsae run``: exit status and error."""
+    places = ("--data", tmp_path / "data", "--warehouse", tmp_path / "warehouse")
+    code = invoke(["run", *map(str, (*words, *places))])
+    assert not (tmp_path / "warehouse").exists()
+    return code, capsys.readouterr().err
+
+
+def test_run_takes_no_source_of_data_of_ones_own(tmp_path, capsys):
+    (tmp_path / "p.csv").write_text("\n".join(PLAYS))
+    words = ("--source", tmp_path / "p.csv", "--name", "songs", "--data", tmp_path / "data")
+    assert run(capsys, "prepare", "csv", *words)[0] == 0
+    code, err = whole(capsys, tmp_path, "songs", "--source", tmp_path / "p.csv")
+    assert code == 2
+    assert "songs was prepared by recsae data prepare csv, which --source belongs to" in err
+    assert "hint: leave --source out" in err
+
+
+@pytest.mark.parametrize("form", ["csv", "rechorus"])
+def test_run_takes_no_form(form, tmp_path, capsys):
+    code, err = whole(capsys, tmp_path, form, "--source", tmp_path)
+    assert code == 2
+    assert f"{form} is a form of data sets of your own, which are prepared first" in err
+    assert (
+        f"hint: recsae data prepare {form} --source PATH --name NAME, then recsae run NAME" in err
+    )
+
+
+def test_the_help_of_run_names_what_it_prepares(capsys):
+    assert invoke(["run", "--help"]) == 0
+    help_ = " ".join(capsys.readouterr().out.replace("│", " ").split())
+    made = [name for name, one in RECIPES.items() if not one.form]
+    alone = [name for name in made if RECIPES[name].source != "required"]
+    with_source = [name for name in made if RECIPES[name].source == "required"]
+    named = (
+        f"{', '.join(alone[:-1])} or {alone[-1]}; {', '.join(with_source)} with --source; or the"
+    )
+    assert named in help_
 
 
 @pytest.mark.parametrize("command", ["prepare", "list", "describe"])

@@ -7,6 +7,8 @@ import re
 from pathlib import Path
 
 import polars as pl
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from datasets import own_files
 from datasets.film_files import clear_errors, write_zip
@@ -131,6 +133,29 @@ def test_rechorus_takes_the_name_of_its_folder(tmp_path):
     assert prepare("rechorus", tmp_path / "d", source=tmp_path / "tea") == tmp_path / "d" / "tea"
 
 
+@pytest.mark.parametrize("name", ["ml-100k", "my tea"])
+def test_a_folder_whose_name_cannot_be_taken(tmp_path, name):
+    own_files.write_folder(tmp_path / name, FORMS["rechorus"])
+    with pytest.raises(UsageError) as caught:
+        prepare("rechorus", tmp_path / "d", source=tmp_path / name)
+    assert name in caught.value.message
+    assert caught.value.hint == "give --name NAME"
+    place = prepare("rechorus", tmp_path / "d", source=tmp_path / name, stored_as="tea")
+    assert place == tmp_path / "d" / "tea"
+
+
+def test_a_file_whose_name_is_no_text(tmp_path):
+    own_files.write_folder(tmp_path, FORMS["csv"])
+    source = (tmp_path / "plays.csv").rename(tmp_path / "pl\udcffys.csv")
+    own = prepared("csv", tmp_path, {}, source=source, **LEFT)
+    assert own.info["sources"][0]["file"] == source.name
+
+
+def test_column_names_of_several_lines_are_shown_in_one(tmp_path):
+    files = {"plays.csv": b'"a\nb",c\n1,2\n'}
+    assert "found a b, c" in refusal("csv", tmp_path, files, **LEFT)
+
+
 def test_communities_are_those_of_the_graph():
     from recsae.datasets.rechorus import communities
 
@@ -152,6 +177,14 @@ def test_amazon(tmp_path):
         "word:tea": everything,
     }
     assert refusal("amazon", tmp_path / "b", FORMS["amazon"], min_rating=4).startswith("no inter")
+
+
+def test_halves_of_characters_in_titles(tmp_path):
+    files = dict(FORMS["amazon"])
+    meta = gzip.decompress(files["meta_Tea.json.gz"])
+    meta = meta.replace(b"Leaf 1", b"\\ud83c\\udf43 1").replace(b"Leaf 2", b"\\ud83c 2")
+    own = prepared("amazon", tmp_path, {**files, "meta_Tea.json.gz": packed(meta)})
+    assert own.items["title"].to_list()[:2] == ["Tea & \U0001f343 1", "Tea & \ufffd 2"]
 
 
 def test_amazon_unpacked_is_the_same(tmp_path):
@@ -181,6 +214,86 @@ def test_parquet_is_the_same_as_csv(tmp_path):
     assert prepared("parquet", tmp_path, {}, **options).fingerprint == own.fingerprint
 
 
+NOW = 1_700_000_000
+"""A time at which a float tells only 200 nanoseconds apart."""
+
+
+def timed(folder, times):
+    """Items and times as stored. The n-th item has the n-th time from the end, so that neither the
+    order of ids nor that of rows is that of the times.
+    """
+    n = len(times)
+    columns = {"user_id": [one // n for one in range(n * n)], "item_id": [*range(n)] * n}
+    values = times.gather(list(range(n))[::-1] * n)
+    pl.DataFrame({**columns, "time": values}).write_parquet(folder / "p.parquet")
+    own = prepared("parquet", folder, {}, source=folder / "p.parquet", core=3)
+    first = own.interactions.filter(user_id=1)
+    return first["item_id"].to_list(), first["time"].to_list()
+
+
+@pytest.mark.parametrize(("unit", "step"), [("ms", 10**6), ("us", 10**3), ("ns", 1), ("ns", 10**8)])
+@pytest.mark.parametrize("zone", [None, "Europe/Berlin"])
+def test_parts_of_seconds_order_interactions(tmp_path, unit, step, zone):
+    nanos = [NOW * 10**9 + n * step for n in range(5)]
+    times = pl.Series(nanos).cast(pl.Datetime("ns")).cast(pl.Datetime(unit))
+    times = times.dt.replace_time_zone("UTC").dt.convert_time_zone(zone) if zone else times
+    assert timed(tmp_path, times) == ([5, 4, 3, 2, 1], [NOW] * 5)
+
+
+@pytest.mark.parametrize(
+    ("times", "whole"),
+    [
+        ([1.5, 1.6, 1.75, 2.0], [1, 1, 1, 2]),
+        ([-1.5, -0.25, 0.0, 0.25], [-1, 0, 0, 0]),
+        (["-1.5", f"{NOW}.123456788", f"{NOW}.123456789", f"{NOW + 1}"], [-1, NOW, NOW, NOW + 1]),
+        ([str(NOW), f"{NOW}.{'1' * 18}", f"{NOW}.{'1' * 17}2", "1e17"], [*[NOW] * 3, 10**17]),
+        (["1e-300", "0.5", " 0.75 ", "8.9e18"], [0, 0, 0, 89 * 10**17]),
+        ([2**53 * 100 + n for n in range(4)], [2**53 * 100 + n for n in range(4)]),
+    ],
+)
+def test_times_with_fractions_are_exact(tmp_path, times, whole):
+    assert timed(tmp_path, pl.Series(times)) == ([4, 3, 2, 1], whole)
+    rows_ = [f"{user},{item},{times[3 - item]}" for user in range(3) for item in range(4)]
+    own = prepared(
+        "csv", tmp_path, {"plays.csv": own_files.lines("who,what,when", *rows_)}, **LEFT, core=3
+    )
+    assert own.interactions.filter(user_id=2)["item_id"].to_list() == [4, 3, 2, 1]
+    assert own.interactions.filter(user_id=2)["time"].to_list() == whole
+
+
+def test_zones_of_any_name_are_read(tmp_path):
+    shown = pa.timestamp("ms", "+07:30")
+    columns = {"user_id": [0, 1, 2] * 3, "item_id": [0, 0, 0, 1, 1, 1, 2, 2, 2]}
+    times = pa.array([NOW * 1000 + n for n in range(9)][::-1], shown)
+    pq.write_table(pa.table({**columns, "time": times}), tmp_path / "p.parquet")
+    own = prepared("parquet", tmp_path, {}, source=tmp_path / "p.parquet", core=3)
+    assert own.interactions.filter(user_id=1)["item_id"].to_list() == [3, 2, 1]
+    assert own.interactions["time"].unique().to_list() == [NOW]
+
+
+def test_dates_before_1970(tmp_path):
+    times = pl.Series([-2500, -1500, -1, 0, 1]).cast(pl.Datetime("ms"))
+    assert timed(tmp_path, times) == ([5, 4, 3, 2, 1], [-2, -1, 0, 0, 0])
+
+
+def test_a_float_id_is_written_alike_in_every_batch(tmp_path, monkeypatch):
+    monkeypatch.setattr("recsae.datasets.parquet.BATCH", 4)
+    users, items = [1.0, 2.0, 3.0] * 3 + [-0.0, 2.5, 1.0], [float(n // 3) for n in range(12)]
+    frame = pl.DataFrame({"user_id": users, "item_id": items, "time": range(12)})
+    frame.write_parquet(tmp_path / "p.parquet")
+    own = prepared("parquet", tmp_path, {}, source=tmp_path / "p.parquet", core=3)
+    assert own.users["source_user_id"].to_list() == ["1", "2", "3"]
+    assert own.info["dropped"]["below_core"] == 3
+
+
+def test_ids_of_more_than_18_digits_are_numbers(tmp_path):
+    ids = [9, 10**18, 2 * 10**18, 10**19, 10**40]
+    rows_ = [f"{user},{item},{item % 7}" for user in ids for item in ids]
+    files = {"plays.csv": own_files.lines("who,what,when", *rows_)}
+    own = prepared("csv", tmp_path, files, **LEFT)
+    assert own.items["source_item_id"].to_list() == list(map(str, ids))
+
+
 @pytest.mark.parametrize("ids", [[3, 20, 100], [3.0, 20.0, 100.0], ["3", "20", "100"]])
 def test_parquet_ids_and_times_of_any_type(tmp_path, ids):
     frame = pl.DataFrame({"user_id": [ids[n % 3] for n in range(9)], "item_id": sorted(ids * 3)})
@@ -191,6 +304,9 @@ def test_parquet_ids_and_times_of_any_type(tmp_path, ids):
     own = prepared("parquet", tmp_path, {}, source=tmp_path / "p.parquet", core=3)
     assert own.users["source_user_id"].to_list() == ["3", "20", "100"]
     assert own.interactions["time"].min() == 2 * 86_400
+
+
+LEFT = {"items_file": None, "title": None, "tags": None}
 
 
 def test_order_of_rows_instead_of_time(tmp_path):
@@ -213,7 +329,7 @@ def split_csv(*names):
     return {"plays.csv": own_files.lines("who,what,when,part", *rows_)}
 
 
-ALONE = {"items_file": None, "title": None, "tags": None, "split": "part"}
+ALONE = {**LEFT, "split": "part"}
 
 
 def test_a_split_may_be_given(tmp_path):
@@ -239,6 +355,80 @@ def test_splits_that_cannot_be(tmp_path, names, edit, message):
     text = refusal("csv", tmp_path, files, **ALONE)
     assert message in text
     assert not edit or "are in plays.csv line 3 already" in text
+
+
+def rated_split(low):
+    """Plays of a given split, rated 5 but for the pairs of user and item in ``low``."""
+    parts = dict(enumerate(["train"] * 4 + ["dev", "test"], start=1))
+    rows_ = [f"{u},{i},{i},{parts[i]},{3 if (u, i) in low else 5}" for u, i in PAIRS]
+    return {"plays.csv": own_files.lines("who,what,when,part,stars", *rows_)}
+
+
+def test_ratings_are_left_out_after_a_split_is_checked(tmp_path):
+    low = {(1, 1), (2, 5), (3, 6), *((4, item) for item in range(1, 5))}
+    own = prepared("csv", tmp_path, rated_split(low), **ALONE, rating="stars")
+    assert own.info["dropped"]["below_min_rating"] == 7
+    assert own.info["dropped"]["split_incomplete"] == 3  # test of 2, dev and test of 4
+    names = dict(own.users.iter_rows())
+    splits = {
+        names[user]: part for user, part in own.interactions.group_by("user_id").agg("split").rows()
+    }
+    assert splits == {
+        "1": SPLITS[1:],
+        "2": SPLITS[:4],
+        "3": SPLITS[:5],
+        "5": SPLITS,
+        "6": SPLITS,
+    }
+    anew = prepared("csv", tmp_path, rated_split(low), **ALONE, rating="stars", core=3)
+    assert "split_incomplete" not in anew.info["dropped"]
+    assert split_of(anew, 2) == ["train"] * 3 + ["dev", "test"]
+
+
+def test_a_split_is_checked_before_ratings_are_left_out(tmp_path):
+    text = rated_split({(1, 5)})["plays.csv"].replace(b"1,4,4,train", b"1,4,4,dev")
+    message = refusal("csv", tmp_path, {"plays.csv": text}, **ALONE, rating="stars")
+    assert message == "user 1 has more than one dev row (1 such users)"
+
+
+@pytest.mark.parametrize(
+    ("names", "missing"), [(["train"] * 3, "dev"), (["train", "dev", "train"], "test")]
+)
+def test_a_split_without_dev_or_test_is_refused(tmp_path, names, missing):
+    message = refusal("csv", tmp_path, split_csv(*names), **ALONE)
+    assert message == f"no interaction in the split {missing}, so nothing could be measured"
+
+
+def test_ratings_may_leave_no_test_row(tmp_path):
+    low = {(user, 6) for user in range(1, 7)}
+    message = refusal("csv", tmp_path, rated_split(low), **ALONE, rating="stars")
+    assert "in the split test" in message
+    message = refusal("csv", tmp_path, rated_split(set()), **ALONE, rating="stars", min_rating=6)
+    assert message == "no interaction is left"
+
+
+@pytest.mark.parametrize("column", [b" 0\t1\t", b"1\t 0\t"])
+def test_an_id_of_0_with_blanks_is_refused(tmp_path, column):
+    files = dict(FORMS["rechorus"])
+    files = {name: files[name] for name in ("train.csv", "dev.csv", "test.csv")}
+    files["train.csv"] = files["train.csv"].replace(b"1\t1\t", column, 1)
+    assert "is ' 0', not an id from 1 on" in refusal("rechorus", tmp_path, files)
+
+
+@pytest.mark.parametrize(("form", "name"), [("ml-1m", "movies.dat"), ("rechorus", "item_meta.csv")])
+def test_blanks_of_any_kind_around_ids_of_items(tmp_path, form, name):
+    files = dict(FORMS[form])
+    one = prepared(form, tmp_path, files)
+    files[name] = files[name].replace(b"\n2", b"\n\x1c2 ", 1)
+    assert prepared(form, tmp_path, files).fingerprint == one.fingerprint
+
+
+def test_blanks_around_ids_and_times_do_not_matter(tmp_path):
+    files = dict(FORMS["rechorus"])
+    one = prepared("rechorus", tmp_path, files)
+    for name, data in files.items():
+        files[name] = data.replace(b"\n2\t", b"\n 2 \t").replace(b"\t1\n", b"\t 1\n")
+    assert prepared("rechorus", tmp_path, files).fingerprint == one.fingerprint
 
 
 REFUSED = [
@@ -309,6 +499,7 @@ def test_what_is_refused(tmp_path, form, name, old, new, message):
     [
         ("reviews_Tea_5.json.gz", b'"asin"', b'"asn"', "line 1: no field asin; found reviewerID"),
         ("reviews_Tea_5.json.gz", b'"A1"', b"null", "line 1: field reviewerID is 'None'"),
+        ("reviews_Tea_5.json.gz", b'"A1"', b'"\\ud800"', "line 1: field reviewerID is '\\ud800'"),
         ("reviews_Tea_5.json.gz", b'"A1"', b'""', "line 1: column reviewerID is empty"),
         ("reviews_Tea_5.json.gz", b"}", b"", "line 1 is no JSON object"),
         ("reviews_Tea_5.json.gz", b'"B001"', b'"B009"', "line 1: column asin is 'B009', not an id"),
@@ -354,6 +545,34 @@ def test_other_faults_of_reviews(tmp_path):
 def test_what_is_refused_in_parquet(tmp_path, columns, message):
     pl.DataFrame(columns).write_parquet(tmp_path / "p.parquet")
     assert message in refusal("parquet", tmp_path, {}, source=tmp_path / "p.parquet")
+
+
+def test_a_column_name_that_is_no_text(tmp_path):
+    frame = pl.DataFrame({"user_id": [1], "item_id": [1], "time": [1], "list": [["a"]]})
+    frame.write_parquet(tmp_path / "p.parquet", compression="uncompressed")
+    data = (tmp_path / "p.parquet").read_bytes()
+    assert b"element" in data
+    (tmp_path / "p.parquet").write_bytes(data.replace(b"element", b"\xe5lement"))
+    text = refusal("parquet", tmp_path, {}, source=tmp_path / "p.parquet")
+    assert text.startswith("p.parquet cannot be read as Parquet: ")
+
+
+ODD_TYPES = [
+    *(pa.float16(), pa.duration("s"), pa.time64("ns"), pa.decimal256(50, 3), pa.large_string()),
+    *(pa.map_(pa.string(), pa.int8()), pa.struct([("a", pa.int8())]), pa.binary(2), pa.uint64()),
+    *(pa.dictionary(pa.int8(), pa.string()), pa.list_(pa.int8(), 1), pa.uuid(), pa.null()),
+    *(pa.timestamp("ns", "Asia/Tokyo"), pa.timestamp("ms", "+07:30"), pa.date64(), pa.bool_()),
+]
+
+
+@pytest.mark.parametrize("column", ["user_id", "item_id", "time"])
+@pytest.mark.parametrize("kind", ODD_TYPES, ids=str)
+def test_any_type_of_column_gives_tables_or_a_clear_error(tmp_path, column, kind):
+    plain = {name: pa.array([0, 1, 2]) for name in ("user_id", "item_id", "time")}
+    table = pa.table({**plain, column: pa.nulls(3, kind)})
+    pq.write_table(table, tmp_path / "p.parquet")
+    text = refusal("parquet", tmp_path, {}, source=tmp_path / "p.parquet")
+    assert "row 1: column" in text or "is of type" in text or "cannot be read as Parquet" in text
 
 
 def test_a_parquet_file_that_is_none(tmp_path):

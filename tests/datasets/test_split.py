@@ -1,11 +1,13 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import polars as pl
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from recsae.datasets.canonical import SCHEMAS, fingerprint
+from recsae.datasets.canonical import SCHEMAS, SPLITS, fingerprint
 from recsae.datasets.given import SPLIT
 from recsae.datasets.split import Raw, build, dense_ids, k_core, latest, leave_one_out
 from recsae.datasets.tags import tag_frame
@@ -166,3 +168,17 @@ def test_a_core_splits_what_is_left_anew():
     one = tables["interactions"].filter(user_id=1)["split"].to_list()
     assert one == ["train"] * 4 + ["dev", "test"]
     assert dropped["below_core"] == 1
+
+
+@pytest.mark.parametrize("column", ["source_user_id", "source_item_id"])
+def test_interactions_that_would_get_lost_are_an_error(column):
+    pairs = [(user, item, split) for user in (1, 2) for item, split in enumerate(SPLITS, start=1)]
+    schema = {"source_user_id": pl.Int64, "source_item_id": pl.Int64, "split": SPLIT}
+    given_split = pl.DataFrame(pairs, schema=schema, orient="row").with_columns(time=0, row=0)
+    raw = replace(raw_of(given_split), dense=True)
+    assert build(raw, None)[0]["interactions"].height == 6
+    lost = given_split.with_columns(
+        pl.when(pl.col(column) == 1).then(0).otherwise(column).alias(column)
+    )
+    with pytest.raises(DataError, match="interactions have a user or an item that is in no table"):
+        build(replace(raw, interactions=lost.with_columns(pl.col(column).cast(pl.Int64))), None)
