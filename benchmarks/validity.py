@@ -126,15 +126,20 @@ def planted(work: Path) -> Iterator[tuple[str, Rows]]:
         prepare("planted", data, seed=seed)
         place = trained(work / f"warehouse-{seed}", data, "planted", seed)
         truth = read_truth("planted", data)
-        both = scored(place, 20, look=lambda at, truth=truth: with_purity(at, truth))
-        judged = both.filter(JUDGED & pl.col("purity").is_not_null())
+        judged = {
+            name: scored(one, 20, look=lambda at, truth=truth: with_purity(at, truth)).filter(
+                JUDGED & pl.col("purity").is_not_null()
+            )
+            for name, one in with_controls(place).items()
+        }
+        pooled = pl.concat(judged.values())
         agreement.append(
             {
                 "seed": seed,
-                "judged": judged.height,
-                "interpretable": judged.filter(status="interpretable").height,
-                "planted found": found(judged, truth),
-                "Spearman": correlation(judged),
+                **{f"judged, {name}": rows.height for name, rows in judged.items()},
+                "planted found": found(judged["trained"], truth),
+                "Spearman, trained": correlation(judged["trained"]),
+                "Spearman, all": correlation(pooled),
             }
         )
         for share in FADES:
@@ -164,6 +169,17 @@ def trained(root: Path, data: Path, dataset: str, seed: int) -> Place:
     run_id = stages.train_sae(root, run, sae, force=False, reporter=quiet)
     stages.encode(root, run_id, force=False, reporter=quiet)
     return Place(root, run_id)
+
+
+def with_controls(place: Place) -> dict[str, Place]:
+    """A run and its controls: latents of all degrees of purity, not only those of good training."""
+    root, quiet = place.root, Reporter()
+    stages.concepts(root, place.run_id, ConceptsConfig(), force=False, reporter=quiet)
+    trial = ConfidenceConfig(permutations=1)
+    stages.confidence(root, place.run_id, trial, force=False, reporter=quiet)
+    ids = stages.controls(root, place.run_id, force=False, reporter=quiet)
+    runs = zip(("trained", "untrained", "neurons"), (place.run_id, *ids), strict=True)
+    return {name: replace(place, run_id=run_id) for name, run_id in runs}
 
 
 def with_purity(workspace: Workspace, truth: pl.DataFrame) -> pl.DataFrame:

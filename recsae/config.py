@@ -115,14 +115,22 @@ class TrainConfig(StageConfig):
         require(fits, "--emb-size", self.emb_size, f"a multiple of --num-heads {self.num_heads}")
 
 
+MOST_SCALE = 16
+"""Dictionary size / width of the vectors, unless they are few."""
+
+VECTORS_PER_LATENT = 4
+"""Training vectors that a latent has at least, unless --scale says otherwise."""
+
+
 @dataclass(frozen=True)
 class SAEConfig(StageConfig):
     """How the sparse autoencoder is trained (section 4.1 of the paper; docs/decisions.md)."""
 
     k: int = 8
     """Latents kept per case."""
-    scale: int = 16
-    """Dictionary size as a multiple of the vector width: h = scale * d."""
+    scale: int | None = None
+    """Dictionary size as a multiple of the vector width, h = scale * d. None: 16, or the power of
+    two that leaves four training vectors to a latent where there are few."""
     lr: float = 4e-3
     """Highest Adam step size."""
     warm_up: float = 0.05
@@ -146,7 +154,8 @@ class SAEConfig(StageConfig):
 
     def __post_init__(self) -> None:
         for name in ("k", "scale", "batch_size", "epochs"):
-            require(getattr(self, name) >= 1, option(name), getattr(self, name), "at least 1")
+            value = getattr(self, name)
+            require(value is None or value >= 1, option(name), value, "at least 1")
         require(0 < self.lr < inf, "--lr", self.lr, "positive and finite")
         weight, dead_after = self.aux_weight, self.dead_after
         require(0 <= weight < inf, "--aux-weight", weight, "zero or positive, and finite")
@@ -158,6 +167,24 @@ class SAEConfig(StageConfig):
         for name in ("construct_share", "heldout_share"):
             value = getattr(self, name)
             require(0 < value < 1, option(name), value, "between 0 and 1")
+
+    def latents(self, d: int) -> int:
+        """Dictionary size for vectors of width d; with a scale of None that of many vectors."""
+        return (self.scale or MOST_SCALE) * d
+
+    def for_vectors(self, n: int, d: int) -> Self:
+        """The same with a scale: the one given, or what ``n`` training vectors (n, d) allow for.
+
+        Held-out FVU hardly depends on it where vectors are few, and dead latents do
+        (docs/results.md).
+        """
+        if self.scale is not None:
+            return self
+        least = -(-self.k // d)  # k must fit
+        scale = MOST_SCALE
+        while scale > 1 and scale * d * VECTORS_PER_LATENT > n:
+            scale //= 2
+        return replace(self, scale=max(scale, least))
 
 
 @dataclass(frozen=True)
@@ -172,6 +199,8 @@ class ConceptsConfig(StageConfig):
     """Tags of a label, per item half; the confidence is that of these tags alone."""
     profile_tags: int = 15
     """Tags of the longer profile whose confidence is kept for comparison."""
+    max_cases: int = 500_000
+    """About how many cases are looked at; where there are more, they are drawn."""
     pool_cases: int = 1000
     """Random cases of each side that serve all latents as inactive ones."""
     popularity_bins: int = 10
@@ -180,7 +209,14 @@ class ConceptsConfig(StageConfig):
     """Example items kept per latent."""
 
     def __post_init__(self) -> None:
-        for name in ("top_items", "label_tags", "pool_cases", "popularity_bins", "n_examples"):
+        for name in (
+            "top_items",
+            "label_tags",
+            "max_cases",
+            "pool_cases",
+            "popularity_bins",
+            "n_examples",
+        ):
             require(getattr(self, name) >= 1, option(name), getattr(self, name), "at least 1")
         require(self.top_items <= 10, "--top-items", self.top_items, "at most 10, as many are kept")
         require(self.history_items >= 0, "--history-items", self.history_items, "zero or more")

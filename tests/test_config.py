@@ -40,7 +40,10 @@ COUNTS = {
         "early_stop",
     ),
     SAEConfig: ("k", "scale", "batch_size", "epochs"),
-    ConceptsConfig: ("top_items", "label_tags", "pool_cases", "popularity_bins", "n_examples"),
+    ConceptsConfig: (
+        *("top_items", "label_tags", "max_cases"),
+        *("pool_cases", "popularity_bins", "n_examples"),
+    ),
     ConfidenceConfig: ("active_cap", "permutations", "min_active"),
 }
 RULES: list[tuple[type[StageConfig], str, Any, str]] = [

@@ -215,7 +215,7 @@ def empty() -> Iterator[duckdb.DuckDBPyConnection]:
     """An empty table for every relation, made from its header alone."""
     with duckdb.connect() as connection:
         for stage in stages():
-            connection.execute(f"create schema {stage}")
+            connection.execute(f"create schema if not exists {stage}")
         for query in queries():
             connection.execute(statements.create_table(query))
         yield connection

@@ -23,6 +23,10 @@ def concepts(
     history_items: Annotated[
         int | None, typer.Option(help="Last history items that describe a case. Default 10.")
     ] = None,
+    max_cases: Annotated[
+        int | None,
+        typer.Option(help="Cases looked at, drawn where there are more. Default 500000."),
+    ] = None,
     pool_cases: Annotated[
         int | None, typer.Option(help="Random cases shared by all latents. Default 1000.")
     ] = None,
@@ -50,6 +54,7 @@ def concepts(
         profile_tags=profile_tags,
         top_items=top_items,
         history_items=history_items,
+        max_cases=max_cases,
         pool_cases=pool_cases,
         popularity_bins=popularity_bins,
         n_examples=n_examples,

@@ -136,7 +136,9 @@ def csv_text(frame: pl.DataFrame) -> str:
     return pl.DataFrame(flat).write_csv() if flat else ""
 
 
-def write_frame(frame: pl.DataFrame, form: Format, output: Path | None) -> None:
+def write_frame(
+    frame: pl.DataFrame, form: Format, output: Path | None, *, paged: bool = False
+) -> None:
     """Write a frame to stdout, or to a file that appears only when it is complete."""
     texts: dict[Format, Callable[[], str]] = {
         Format.table: lambda: frame_table(frame),
@@ -146,7 +148,7 @@ def write_frame(frame: pl.DataFrame, form: Format, output: Path | None) -> None:
     if form in texts:
         text = texts[form]()
         if output is None:
-            sys.stdout.write(text)
+            write_text(text, paged=paged and form is Format.table)
             return
         data = text.encode()
     else:
@@ -157,6 +159,17 @@ def write_frame(frame: pl.DataFrame, form: Format, output: Path | None) -> None:
             sys.stdout.buffer.write(data)
             return
     write_whole(output, data)
+
+
+def write_text(text: str, *, paged: bool) -> None:
+    """Write to stdout; by way of PAGER when it is a terminal with fewer lines."""
+    import pydoc
+    import shutil
+
+    if paged and sys.stdout.isatty() and text.count("\n") >= shutil.get_terminal_size().lines:
+        pydoc.pager(text)
+    else:
+        sys.stdout.write(text)
 
 
 def write_whole(output: Path, data: bytes) -> None:

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 TABLE_ROWS = 200
 """Rows that a table shows unless --limit says otherwise; files and pipes get all."""
 
-_NAMED = re.compile(r"[a-z_]\w*\.[a-z_]\w*")
+_NAMED = re.compile(r"([a-z_]\w*\.)?[a-z_]\w*")
 _INTEGER = re.compile(r"[+-]?\d+", re.ASCII)
 _NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?", re.ASCII)
 _INTEGER_TYPES = ("TINYINT", "SMALLINT", "INTEGER", "BIGINT", "HUGEINT", "UBIGINT")
@@ -58,12 +58,12 @@ def fold_params(args: list[str]) -> list[str]:
 
 def query(
     sql: Annotated[
-        str,
+        str | None,
         typer.Argument(
-            metavar="SQL|FILE.sql|STAGE.NAME",
+            metavar="SQL|FILE.sql|NAME",
             help="A query, a file that holds one, the name of one of ours, or - for stdin.",
         ),
-    ],
+    ] = None,
     warehouse: WarehouseOption = Path("warehouse"),
     param: Annotated[
         list[str] | None,
@@ -82,21 +82,43 @@ def query(
         int | None,
         typer.Option(min=0, help=f"Most rows; 0 is all. Default {TABLE_ROWS} for a table."),
     ] = None,
+    timeout: Annotated[
+        float | None,
+        typer.Option(min=0.001, metavar="SECONDS", help="Stop a query that takes longer."),
+    ] = None,
     show: Annotated[bool, typer.Option("--show", help="Print the SQL instead.")] = False,
+    every: Annotated[
+        bool,
+        typer.Option("--list", help="List the queries that have a name, and their parameters."),
+    ] = False,
+    paged: Annotated[
+        bool,
+        typer.Option("--pager/--no-pager", help="Page a table that is longer than the terminal."),
+    ] = True,
 ) -> None:
-    """Run SQL over the warehouse, without changing it.
+    """Run SQL over the warehouse, without changing it. Control-C stops a query.
+
+    The views of `recsae schema` need no schema name; `--list` has the queries with a name.
 
     \b
     Example:
+      recsae query "select label, confidence from latents order by confidence desc"
       recsae query "select model, count(*) from raw.runs group by all"
+      recsae query concepts --limit 20 --timeout 10
       recsae query report.overview -p run_id latest --format csv
       recsae query "from raw.metrics where run_id = $run_id" -p run_id latest
     """
+    form = form or guess_format(output)
+    if every:
+        write_frame(named_queries(), form, output, paged=paged)
+        return
+    if sql is None:
+        raise UsageError("no query is given", "recsae query --list names some")
     named, text = read_query(sql)
     if show:
+        text = shown_text(sql, text)
         sys.stdout.write(text if text.endswith("\n") else text + "\n")
         return
-    form = form or guess_format(output)
     if form is Format.parquet and output is None and sys.stdout.isatty():
         raise UsageError("parquet is not for a terminal", "add --output FILE.parquet")
     given = dict(split_param(word) for word in param or [])
@@ -112,8 +134,8 @@ def query(
             params = adhoc_params(names, given)
             if "run_id" in params:
                 params["run_id"] = store.find_run(given["run_id"]).run_id
-        frame, cut = fetch(store, text, params, row_limit(form, limit))
-    write_frame(frame, form, output)
+        frame, cut = fetch(store, text, params, row_limit(form, limit), timeout)
+    write_frame(frame, form, output, paged=paged)
     if cut:
         note(f"{len(frame)} of more rows shown; --limit 0 shows all")
 
@@ -131,12 +153,43 @@ def read_query(sql: str) -> tuple[Query | None, str]:
     if not _NAMED.fullmatch(sql):
         return None, sql
     from recsae.warehouse import load
-    from recsae.warehouse.sql import RAW
+    from recsae.warehouse.sql import RAW, VIEWS
 
     found = load(sql)
     if found.stage == RAW:  # its file is DDL; the useful meaning is its content
         return None, f"select * from {found.full_name}"
+    if found.stage == VIEWS:
+        return None, f"select * from {found.full_name} order by {', '.join(found.grain)}"
     return found, found.text
+
+
+def shown_text(sql: str, text: str) -> str:
+    """What --show prints: of a view the query behind it."""
+    from recsae.warehouse import load
+    from recsae.warehouse.sql import VIEWS
+
+    found = load(sql) if _NAMED.fullmatch(sql) else None
+    return found.text if found and found.stage == VIEWS else text
+
+
+def named_queries() -> pl.DataFrame:
+    """Views, then queries that read what is stored: name, parameters, purpose.
+
+    The queries of other stages can be run too, but are there to build what these read.
+    """
+    import polars as pl
+
+    from recsae.warehouse import queries
+    from recsae.warehouse.sql import REPORT, VIEWS
+
+    found = [*queries(VIEWS), *queries(REPORT)]
+    return pl.DataFrame(
+        {
+            "name": [query.short_name for query in found],
+            "parameters": [" ".join(param.name for param in query.params) for query in found],
+            "purpose": [query.purpose for query in found],
+        }
+    )
 
 
 def guess_format(output: Path | None) -> Format:
@@ -153,10 +206,15 @@ def row_limit(form: Format, limit: int | None) -> int | None:
 
 
 def fetch(
-    store: Warehouse, text: str, params: dict[str, object], limit: int | None
+    store: Warehouse,
+    text: str,
+    params: dict[str, object],
+    limit: int | None,
+    seconds: float | None = None,
 ) -> tuple[pl.DataFrame, bool]:
     """At most ``limit`` rows, and whether there were more; one more is fetched to know."""
-    frame = store.sql(text, params, limit=None if limit is None else limit + 1)
+    most = None if limit is None else limit + 1
+    frame = store.stoppable(text, params, limit=most, seconds=seconds)
     cut = limit is not None and len(frame) > limit
     return (frame.head(limit) if cut and limit is not None else frame), cut
 

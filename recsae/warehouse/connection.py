@@ -21,6 +21,18 @@ _PAUSE = 0.05
 """Seconds between tries; other stages hold the file only for moments."""
 
 
+class DamagedDatabase(DataError):
+    """The database file is not what DuckDB wrote."""
+
+    def __init__(self, root: Path, reason: str) -> None:
+        super().__init__(
+            f"the warehouse database {root / 'recsae.duckdb'} is damaged: {reason}",
+            "move it away and run the stages again; runs/ and the Parquet folders are kept",
+        )
+        self.reason = reason
+        """What DuckDB says."""
+
+
 def connect(
     path: Path | None, root: Path, *, read_only: bool, wait: float
 ) -> duckdb.DuckDBPyConnection:
@@ -29,7 +41,10 @@ def connect(
     database = ":memory:" if path is None else str(path)
     while True:
         try:
-            return duckdb.connect(database, read_only=read_only, config=settings(root))
+            connection = duckdb.connect(database, read_only=read_only, config=settings(root))
+            # it would be written among the data on stdout
+            connection.execute("set enable_progress_bar = false")
+            return connection
         except (duckdb.Error, OSError) as error:
             if _is_lock(error) and time.monotonic() < deadline:
                 time.sleep(_PAUSE)
@@ -78,12 +93,14 @@ def open_error(error: Exception, root: Path, *, read_only: bool) -> RecsaeError:
         return DataError(f"the warehouse {root} is already open in this process")
     if "memory" in text.lower() and "IO Error" not in text:
         return UsageError(f"RECSAE_MEMORY: {text}", "use a size such as 1GB")
-    if any(mark in text.lower() for mark in _DAMAGE):
-        return DataError(
-            f"the warehouse database {root / 'recsae.duckdb'} is damaged: {text}",
-            "move it away and run the stages again; runs/ and the Parquet folders are kept",
-        )
+    if is_damage(error):
+        return DamagedDatabase(root, text)
     return storage_error(error, root) or DataError(f"cannot open the warehouse {root}: {text}")
+
+
+def is_damage(error: BaseException) -> bool:
+    """Whether DuckDB found in a file what it did not write there."""
+    return any(mark in str(error).lower() for mark in _DAMAGE)
 
 
 def _locked(text: str, root: Path, *, read_only: bool) -> DataError:

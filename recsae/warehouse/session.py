@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+import threading
+import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -28,6 +30,9 @@ REBUILD = {
 
 _PARQUET = re.compile(r"((?:cases|recommendations|activations)/run_id=[^/\"]+/[^\"'\n]*\.parquet)")
 _NOT_IN_POLARS = re.compile(r"\b(INTERVAL|UNION|BIGNUM|VARIANT|UHUGEINT|BIT)\b")
+_STEP = 0.05
+"""Seconds between two looks at a query that runs beside."""
+
 _WIDER = {
     ("INTEGER", "BIGINT"),
     ("FLOAT", "DOUBLE"),
@@ -71,6 +76,30 @@ class Session:
                 relation = relation.limit(limit)
             frame: pl.DataFrame = _readable(relation).pl()
             return frame
+
+    def stoppable(
+        self,
+        text: str,
+        params: Mapping[str, object] | None = None,
+        *,
+        limit: int | None = None,
+        seconds: float | None = None,
+    ) -> pl.DataFrame:
+        """``sql`` that control-C ends at once, and a DataError after ``seconds``.
+
+        The query runs beside this thread, because Python acts on a signal only between its own
+        steps and a query is one of them.
+        """
+        work = _Beside(lambda: self.sql(text, params, limit=limit))
+        try:
+            work.start()
+            if not work.waited(seconds):
+                raise DataError(
+                    f"the query was stopped after {seconds:g} seconds", "allow more with --timeout"
+                )
+        finally:
+            work.stop(self._connection.interrupt)
+        return work.result()
 
     def probe(self, text: str, params: Mapping[str, object] | None = None) -> pl.DataFrame:
         """Run a query beside the transaction, which goes on if it fails; sees what is committed."""
@@ -182,6 +211,56 @@ class Session:
         if len(rows):
             shown = "; ".join(str(row) for row in rows.to_dicts())
             raise DataError(f"{relation}: not one row per ({', '.join(grain)}): {shown}")
+
+
+class _Beside(threading.Thread):
+    """A query in a thread of its own."""
+
+    def __init__(self, query: Callable[[], pl.DataFrame]) -> None:
+        super().__init__(daemon=True)
+        self.ended = threading.Event()
+        self._query = query
+        self._frame: pl.DataFrame | None = None
+        self._error: BaseException | None = None
+
+    def run(self) -> None:
+        try:
+            self._frame = self._query()
+        except BaseException as error:
+            self._error = error
+        finally:
+            self.ended.set()
+
+    def waited(self, seconds: float | None) -> bool:
+        """Wait for its end, at most ``seconds``; whether it has ended.
+
+        In short steps, because a signal that another thread takes does not end a wait.
+        """
+        until = None if seconds is None else time.monotonic() + seconds
+        while not self.ended.is_set():
+            left = _STEP if until is None else min(_STEP, until - time.monotonic())
+            if left <= 0:
+                return False
+            self.ended.wait(left)
+        return True
+
+    def stop(self, interrupt: Callable[[], None]) -> None:
+        """Interrupt until it has ended: a query that only begins does not notice.
+
+        Control-C may come in ``start`` itself, so a thread that never began is given a second.
+        """
+        tries = 0
+        while not self.ended.is_set() and (self.is_alive() or tries < 20):
+            tries += 1
+            interrupt()
+            self.ended.wait(_STEP)
+
+    def result(self) -> pl.DataFrame:
+        """What the query gave, or its error."""
+        if self._error is not None:
+            raise self._error
+        assert self._frame is not None
+        return self._frame
 
 
 def compare_columns(table: str, given: Mapping[str, str], stored: Mapping[str, str]) -> None:

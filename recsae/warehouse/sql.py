@@ -21,6 +21,12 @@ from recsae.errors import DataError, UsageError
 RAW = "raw"
 """Stage whose files are DDL: the relations that Python writes."""
 
+REPORT = "report"
+"""Stage whose queries are run as they are and never stored."""
+
+VIEWS = "main"
+"""Stage whose files are views for people, in the schema that needs no naming."""
+
 _FOLDER = re.compile(r"(\d+)_(\w+)")
 _TITLE = re.compile(r"-- (\w+): (.*)")
 _KEY = re.compile(r"-- (grain|reads|params|yields|source):\s*(.*)")
@@ -61,6 +67,11 @@ class Query:
     def full_name(self) -> str:
         return f"{self.stage}.{self.name}"
 
+    @property
+    def short_name(self) -> str:
+        """As people write it: views need no schema."""
+        return self.name if self.stage == VIEWS else self.full_name
+
 
 def sql_folder() -> Path:
     """Folder of the .sql files: inside the installed package, else beside it in the checkout."""
@@ -74,10 +85,11 @@ def sql_folder() -> Path:
 
 
 def load(name: str) -> Query:
-    """The query called ``stage.name``; UsageError naming the nearest ones when there is none."""
+    """The query called ``stage.name``, or the view ``name``; else UsageError with the nearest."""
     known = {query.full_name: query for query in queries()}
-    if name in known:
-        return known[name]
+    for full_name in (name, f"{VIEWS}.{name}"):
+        if full_name in known:
+            return known[full_name]
     near = difflib.get_close_matches(name, known, n=3) or sorted(known)
     raise UsageError(f"no query is called {name!r}", f"there is {', '.join(near)}")
 

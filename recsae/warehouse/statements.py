@@ -5,10 +5,11 @@ Values are bound; only names and the paths inside views, which cannot be bound, 
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
-from recsae.warehouse.sql import Query
+from recsae.warehouse.sql import Column, Query
 
 
 def name(text: str) -> str:
@@ -27,6 +28,18 @@ def create_table(query: Query) -> str:
     return f"create table if not exists {name(query.full_name)} ({columns})"
 
 
+def add_column(query: Query, column: Column) -> str:
+    """Give the table of a query one column more."""
+    return f"alter table {name(query.full_name)} add column {name(column.name)} {column.type}"
+
+
+def widened_view(query: Query, new: Iterable[Column]) -> str:
+    """View over the table of the attached database ``stored``, with columns that it lacks."""
+    relation = name(query.full_name)
+    columns = ", ".join(f"null::{column.type} as {name(column.name)}" for column in new)
+    return f"create or replace view {relation} as select *, {columns} from stored.{relation}"
+
+
 def insert_query(query: Query) -> str:
     """Append the result of a query to the table of the same name."""
     return f"insert into {name(query.full_name)} by name (\n{query.text.rstrip().rstrip(';')}\n)"
@@ -41,6 +54,21 @@ def comments(query: Query, kind: str) -> Iterator[str]:
         yield f"comment on column {relation}.{name(column.name)} is {literal(column.text)}"
 
 
+def people_view(query: Query, absent: Iterable[Query]) -> str:
+    """View of a query; relations that have not been built yet are empty ones inside it."""
+    text = "\n".join(line for line in query.text.splitlines() if not line.startswith("--"))
+    for missing in absent:
+        reference = rf"\b{re.escape(missing.full_name)}\b"
+        text = re.sub(reference, f"({no_rows(missing)})", text)
+    return f"create or replace view {name(query.full_name)} as\n{text}"
+
+
+def no_rows(query: Query) -> str:
+    """Query with the columns of a header and no rows."""
+    columns = ", ".join(f"null::{column.type} as {name(column.name)}" for column in query.yields)
+    return f"select {columns} where false"
+
+
 def parquet_view(query: Query, folders: Sequence[Path]) -> str:
     """View over the Parquet files of the named ``run_id=...`` folders, or over nothing.
 
@@ -50,8 +78,7 @@ def parquet_view(query: Query, folders: Sequence[Path]) -> str:
     create = f"create or replace view {name(query.full_name)} as"
     columns = ", ".join(name(column.name) for column in query.yields)
     if not folders:
-        empty = ", ".join(f"null::{c.type} as {name(c.name)}" for c in query.yields)
-        return f"{create} select {empty} where false"
+        return f"{create} {no_rows(query)}"
     return f"{create} select {columns} from {read_parquet(folders)}"
 
 

@@ -12,6 +12,7 @@ import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from datetime import UTC, datetime
+from functools import cache
 from hashlib import sha256
 from pathlib import Path
 from typing import Any, Self
@@ -20,15 +21,13 @@ import duckdb
 import polars as pl
 
 from recsae.errors import DataError, MissingStageError, UsageError
-from recsae.warehouse import publish, statements
+from recsae.warehouse import migrations, publish, statements
 from recsae.warehouse.connection import connect, open_error
 from recsae.warehouse.files import DATABASE, clean_leftovers, safe_name, temp_folder
 from recsae.warehouse.runs import Runs
 from recsae.warehouse.session import Trace
-from recsae.warehouse.sql import RAW, Query, load, queries, stages
-
-SCHEMA_VERSION = 1
-"""Layout of the tables in raw; a newer warehouse is refused."""
+from recsae.warehouse.sql import RAW, REPORT, VIEWS, Query, load, queries, stages
+from recsae.warehouse.views import added_columns, refresh_people_views, stored_columns
 
 WAIT = 20.0
 """Seconds to wait for another process that has the database open."""
@@ -60,7 +59,8 @@ class Warehouse(Runs):
         """Open the warehouse folder ``root`` for the length of a with block.
 
         Missing and not ``create``: MissingStageError. In use by another process after ``wait``
-        seconds, damaged, or newer than this program: DataError. A read-only open changes no file.
+        seconds, damaged, or newer than this program: DataError. A read-only open changes no file
+        and refuses an older layout; any other brings it up to date.
         """
         warehouse = cls._opened(root, read_only=read_only, create=create, wait=wait, trace=trace)
         try:
@@ -87,7 +87,7 @@ class Warehouse(Runs):
         warehouse = cls(connection, root, read_only=read_only, trace=trace)
         try:
             warehouse._prepare(create=create)
-            if read_only and warehouse._meta("root") != str(root):
+            if read_only and not warehouse._is_current():
                 warehouse._mirror(path, wait)
         except BaseException as error:
             warehouse.close()
@@ -99,13 +99,7 @@ class Warehouse(Runs):
     def _prepare(self, *, create: bool) -> None:
         """Check the layout; when writing, bring tables, comments and views up to date."""
         if self.exists("raw.meta"):
-            version = self._meta("schema_version") or "none"
-            if not version.isdigit() or int(version) > SCHEMA_VERSION:
-                raise DataError(
-                    f"the warehouse {self.root} has layout version {version}; "
-                    f"this program knows {SCHEMA_VERSION}",
-                    "install a newer recsae",
-                )
+            self._check_version()
         elif self.sql("select 1 from information_schema.tables limit 1").height:
             raise DataError(f"{self.root / DATABASE} is not a warehouse of recsae")
         elif self.read_only or not create:
@@ -114,30 +108,68 @@ class Warehouse(Runs):
             self._update_layout()
             clean_leftovers(self.root)
 
+    def _check_version(self) -> None:
+        """DataError for a layout that this program does not know, or has to change to read."""
+        version, known = self._meta("schema_version") or "none", migrations.latest()
+        about = f"the warehouse {self.root} has layout version {version}"
+        if not version.isdigit() or int(version) > known:
+            raise DataError(f"{about}; this program knows {known}", "install a newer recsae")
+        if self.read_only and int(version) < known:
+            raise DataError(
+                f"{about}; this program reads {known}",
+                f"recsae schema --upgrade --warehouse {self.root}",
+            )
+
+    def _is_current(self) -> bool:
+        """Whether views and comments are those of this program and of the present folder."""
+        return self._meta("headers") == _headers() and self._meta("root") == str(self.root)
+
     def _update_layout(self) -> None:
-        """Create what is missing; nothing to do when headers and folder are as last time."""
-        raw = queries(RAW)
-        headers = sha256("".join(query.text for query in raw).encode()).hexdigest()
-        known = self.exists("raw.meta")
-        if known and self._meta("headers") == headers and self._meta("root") == str(self.root):
+        """Migrate, then create what is missing; nothing to do when all is as last time."""
+        known, latest = self.exists("raw.meta"), migrations.latest()
+        version = int(self._meta("schema_version") or latest) if known else latest
+        if known and version == latest and self._is_current():
             return
         with self.transaction():
+            migrations.migrate(self, version)
             for stage in stages():
                 self.execute(f"create schema if not exists {statements.name(stage)}")
-            for query in raw:
+            for query in queries(RAW):
                 self.execute(query.text)
-                for statement in () if _is_view(query) else statements.comments(query, "table"):
-                    self.execute(statement)
+            self._add_columns()
             publish.refresh_views(self)
-            self._set_meta("schema_version", str(SCHEMA_VERSION))
-            self._set_meta("headers", headers)
+            self._comment("table")
+            refresh_people_views(self)
+            self._set_meta("schema_version", str(latest))
+            self._set_meta("headers", _headers())
             self._set_meta("root", str(self.root))
+
+    def _add_columns(self) -> None:
+        """Give the results of an earlier program the columns that are new, without values.
+
+        The stage makes them again with values, because its queries have changed.
+        """
+        built = stored_columns(self)
+        for query in queries():
+            if query.stage not in (RAW, REPORT, VIEWS):
+                for column in added_columns(query, built):
+                    self.execute(statements.add_column(query, column))
+
+    def _comment(self, kind: str) -> None:
+        """COMMENT ON the stored relations that are as their headers say."""
+        built = stored_columns(self)
+        for query in queries():
+            is_stored = query.stage not in (VIEWS, REPORT) and not _is_view(query)
+            if is_stored and built.get(query.full_name) == _columns(query):
+                for statement in statements.comments(query, kind):
+                    self.execute(statement)
 
     def _mirror(self, path: Path, wait: float) -> None:
         """Read a warehouse whose folder was moved or copied without changing it.
 
         The views inside it point to where it was, so a database in memory takes its place: its
         relations are views over the file's tables, and the Parquet views name the present folder.
+        The same when the views were made by another version of the program.
         """
         self.close()
         self._connection = connect(None, self.root, read_only=False, wait=wait)
@@ -152,7 +184,16 @@ class Warehouse(Runs):
             relation = statements.name(f"{schema}.{table}")
             self.execute(f"create schema if not exists {statements.name(schema)}")
             self.execute(f"create view {relation} as from stored.{relation}")
+        built = stored_columns(self)
+        for query in queries():
+            if new := added_columns(query, built):
+                self.execute(statements.widened_view(query, new))
+        for query in queries(RAW):
+            if not self.exists(query.full_name):
+                self.execute(query.text)
         publish.refresh_views(self)
+        self._comment("view")
+        refresh_people_views(self)
 
     def _meta(self, key: str) -> str | None:
         frame = self.sql("select value from raw.meta where key = $key", {"key": key})
@@ -276,14 +317,14 @@ class Warehouse(Runs):
 
     def _ensure_table(self, query: Query) -> None:
         """Create the table of a query; one with other columns is from another version and goes."""
-        wanted = {column.name: column.type for column in query.yields}
-        if self.exists(query.full_name) and self.columns(query.full_name) != wanted:
+        if self.exists(query.full_name) and self.columns(query.full_name) != _columns(query):
             self.execute(f"drop table {statements.name(query.full_name)}")
             self.execute("delete from raw.stages where stage in ('concepts', 'confidence')")
         if not self.exists(query.full_name):
             self.execute(statements.create_table(query))
             for statement in statements.comments(query, "table"):
                 self.execute(statement)
+            refresh_people_views(self, query.full_name)
 
 
 def check_path(root: Path) -> None:
@@ -329,7 +370,18 @@ def _missing(root: Path) -> MissingStageError:
 
 
 def _is_view(query: Query) -> bool:
-    return query.name in publish.PUBLISHED_BY
+    return query.stage == RAW and query.name in publish.PUBLISHED_BY
+
+
+def _columns(query: Query) -> dict[str, str]:
+    return {column.name: column.type for column in query.yields}
+
+
+@cache
+def _headers() -> str:
+    """Digest of what is written into the catalog: relations, comments, views."""
+    made = "".join(query.text for query in queries() if query.stage != REPORT)
+    return sha256(made.encode()).hexdigest()
 
 
 def _dataset_row(

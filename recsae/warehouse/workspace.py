@@ -53,7 +53,7 @@ class Workspace(Session):
 
     def _start(self, run: Run, copies: Mapping[str, pl.DataFrame]) -> None:
         for stage in stages():
-            self.execute(f"create schema {statements.name(stage)}")
+            self.execute(f"create schema if not exists {statements.name(stage)}")
         for relation, frame in copies.items():
             self.execute(statements.create_table(load(relation)))
             self.insert(relation, frame)

@@ -33,6 +33,7 @@ top_items as (
         1 / log2(recommendations.rank + 1) as raw_weight
     from raw.recommendations as recommendations
     inner join runs on recommendations.run_id = runs.parent_run_id
+    inner join cases on recommendations.case_id = cases.case_id
     where recommendations.rank <= $top_items
 ),
 
@@ -87,6 +88,5 @@ select
     sides.item_side,
     sum(shares.share)::integer as weight
 from shares
-inner join cases on shares.case_id = cases.case_id
 inner join sides on shares.item_id = sides.item_id
 group by shares.case_id, shares.item_id, sides.item_side

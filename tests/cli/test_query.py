@@ -5,17 +5,22 @@ from __future__ import annotations
 import io
 import json
 import os
+import pty
+import signal
 import subprocess
 import sys
+import termios
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import duckdb
 import polars as pl
 import pytest
 
 from recsae.cli.query import fold_params, guess_value, typed_value
-from recsae.errors import UsageError
+from recsae.errors import DataError, UsageError
 from recsae.warehouse import Warehouse, load
 
 if TYPE_CHECKING:
@@ -508,3 +513,113 @@ def test_a_run_id_of_an_adhoc_query_may_be_a_reference(
     unknown = cli("query", *words, "nothing", "--warehouse", filled)
     assert unknown.code == 2
     assert "nothing" in unknown.err
+
+
+# -- views and names ------------------------------------------------------------------------------
+
+
+def test_a_view_by_its_name_alone(query: Callable[..., Result]) -> None:
+    found = [row["latent_id"] for row in json.loads(query("latents", "--format", "json").out)]
+    assert found == [0, 1, 2, 3]
+    assert query("main.latents", "--format", "csv").out == query("latents", "--format", "csv").out
+    assert values(query("select count(*) from latents", "--format", "json")) == [4]
+    assert query("latents", "--show").out == load("main.latents").text
+
+
+def test_unknown_word(query: Callable[..., Result]) -> None:
+    err = refused(query("latent"), 2)
+    assert err.startswith("recsae: error: no query is called 'latent'\nhint: there is ")
+
+
+def test_list(cli: Callable[..., Result], tmp_path: Path) -> None:
+    result = cli("query", "--list", "--format", "json", "--warehouse", tmp_path / "not needed")
+    found = {row["name"]: row for row in json.loads(result.out)}
+    assert found["latents"]["parameters"] == ""
+    assert found["report.latent_users"]["parameters"] == "run_id latent_id n_users"
+    assert found["report.overview"]["purpose"] == load("report.overview").purpose
+    assert "concepts.labels" not in found
+
+
+def test_nothing_to_run(query: Callable[..., Result]) -> None:
+    assert "no query is given\nhint: recsae query --list names some\n" in refused(query(), 2)
+
+
+# -- stopping -------------------------------------------------------------------------------------
+
+ENDLESS = "select count(*) from range(10000000) as a (i), range(10000000) as b (j) where i * j = 7"
+
+
+def test_time_limit(query: Callable[..., Result]) -> None:
+    err = refused(query(ENDLESS, "--timeout", "0.2"), 1)
+    assert err == (
+        "recsae: error: the query was stopped after 0.2 seconds\nhint: allow more with --timeout\n"
+    )
+    assert values(query("select 1 as n", "--timeout", "60", "--format", "json")) == [1]
+    assert "--timeout" in refused(query("select 1", "--timeout", "0"), 2)
+
+
+def test_after_a_stopped_query_the_next_one_runs(shared: Path) -> None:
+    with Warehouse.open(shared, read_only=True) as warehouse:
+        with pytest.raises(DataError, match="was stopped"):
+            warehouse.stoppable(ENDLESS, seconds=0.2)
+        assert warehouse.stoppable("select 7").item() == 7
+        with pytest.raises(duckdb.BinderException):
+            warehouse.stoppable("select nothing")
+
+
+def test_control_c(shared: Path) -> None:
+    script = "from recsae.warehouse.session import Session\n"
+    script += "plain = Session.sql\n"
+    script += "def sql(self, text, *rest, **options):\n"
+    script += "    if 'range' in text: print('now', flush=True)\n"
+    script += "    return plain(self, text, *rest, **options)\n"
+    script += "Session.sql = sql\nfrom recsae.cli import main; main()"
+    process = subprocess.Popen(
+        [sys.executable, "-c", script, "query", ENDLESS, "--warehouse", str(shared)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    assert process.stdout is not None
+    assert process.stdout.readline() == "now\n"
+    process.send_signal(signal.SIGINT)
+    out, err = process.communicate(timeout=60)
+    assert (process.returncode, out, err) == (130, "", "recsae: interrupted\n")
+
+
+# -- paging ---------------------------------------------------------------------------------------
+
+
+def on_a_terminal(words: list[str], shared: Path, rows: int) -> str:
+    """What a command writes to a terminal of 20 lines whose pager marks each line."""
+    master, slave = pty.openpty()
+    termios.tcsetwinsize(slave, (20, 80))
+    environment = {k: v for k, v in os.environ.items() if k not in ("LINES", "COLUMNS", "MANPAGER")}
+    process = subprocess.Popen(
+        [sys.executable, "-m", "recsae", "query", f"from range({rows}) as t (n)", *words],
+        stdin=slave,
+        stdout=slave,
+        env={**environment, "PAGER": "sed s/^/paged:/", "RECSAE_WAREHOUSE": str(shared)},
+    )
+    os.close(slave)
+    parts = []
+    with suppress(OSError):  # the end of a terminal
+        while part := os.read(master, 65536):
+            parts.append(part)
+    os.close(master)
+    assert process.wait(timeout=60) == 0
+    return b"".join(parts).decode()
+
+
+def test_a_long_table_is_paged_on_a_terminal(shared: Path) -> None:
+    assert on_a_terminal([], shared, 30).count("paged:") == 32
+    assert "paged:" not in on_a_terminal([], shared, 3)
+    assert "paged:" not in on_a_terminal(["--no-pager"], shared, 30)
+    assert "paged:" not in on_a_terminal(["--format", "csv"], shared, 30)
+
+
+def test_nothing_is_paged_in_a_pipe(
+    query: Callable[..., Result], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PAGER", "sed s/^/paged:/")
+    assert "paged:" not in query("from range(100) as t (n)").out

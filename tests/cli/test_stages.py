@@ -67,6 +67,7 @@ CONCEPTS: dict[str, Any] = {
     "history_items": 4,
     "label_tags": 3,
     "profile_tags": 6,
+    "max_cases": 50_000,
     "pool_cases": 200,
     "popularity_bins": 5,
     "n_examples": 3,

@@ -70,7 +70,7 @@ def tables() -> Iterator[duckdb.DuckDBPyConnection]:
     """An empty table for every relation, made from its header."""
     with duckdb.connect() as connection:
         for stage in stages():
-            connection.execute(f"create schema {stage}")
+            connection.execute(f"create schema if not exists {stage}")
         for query in queries():
             connection.execute(statements.create_table(query))
         yield connection

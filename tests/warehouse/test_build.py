@@ -83,6 +83,7 @@ PARAMS = {
     "construct_share": 0.5,
     "heldout_share": 0.1,
     "popularity_bins": 2,
+    "max_cases": 9,
     "pool_cases": 5,
     "permutation": 0,
     "top_items": 1,
@@ -116,7 +117,7 @@ USER_SIDES = {"run_id", "seed", "construct_share", "heldout_share"}
 def test_a_broken_grain_changes_nothing(warehouse: Warehouse) -> None:
     broken_grain(warehouse)
     with pytest.raises(DataError, match=r"staging.cases: not one row per \(run_id, case_id\)"):
-        warehouse.build("staging.cases", {"run_id": "sae-1"})
+        warehouse.build("staging.cases", {"run_id": "sae-1", "seed": 0, "max_cases": 9})
     assert not warehouse.exists("staging.cases")
 
 

@@ -79,7 +79,7 @@ def test_paths_that_duckdb_would_misread(tmp_path: Path, folder: str, reason: st
 @pytest.mark.parametrize("read_only", [True, False])
 def test_newer_layout_is_refused_and_left_alone(root: Path, read_only: bool) -> None:
     set_meta(root, "update raw.meta set value = '99' where key = 'schema_version'")
-    with pytest.raises(DataError, match="has layout version 99; this program knows 1") as caught:
+    with pytest.raises(DataError, match="has layout version 99; this program knows 2") as caught:
         open_and_close(root, read_only=read_only)
     assert caught.value.hint == "install a newer recsae"
 

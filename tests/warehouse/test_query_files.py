@@ -149,3 +149,32 @@ def test_text_of_the_statements() -> None:
         'select "a", count(*) as n_rows from "raw"."runs" where true '
         'group by all having n_rows > 1 or "a" is null order by all limit 5'
     )
+
+
+def test_a_view_stands_in_for_what_is_absent() -> None:
+    text = "-- a: b.\nselect h.run_id\nfrom concepts.heads as h\ncross join concepts.heads_2\n"
+    view = a_query(stage="main", name="tops", text=text)
+    empty = 'select null::VARCHAR as "run_id", null::DOUBLE[] as "value" where false'
+    start = 'create or replace view "main"."tops" as\nselect h.run_id\nfrom '
+    assert statements.people_view(view, [a_query()]) == (
+        f"{start}({empty}) as h\ncross join concepts.heads_2"
+    )
+    assert statements.people_view(view, []) == (
+        f"{start}concepts.heads as h\ncross join concepts.heads_2"
+    )
+
+
+def test_new_columns() -> None:
+    query, column = a_query(), Column("edges", "DOUBLE[]", "")
+    assert statements.add_column(query, column) == (
+        'alter table "concepts"."heads" add column "edges" DOUBLE[]'
+    )
+    assert statements.widened_view(query, [column]) == (
+        'create or replace view "concepts"."heads" as '
+        'select *, null::DOUBLE[] as "edges" from stored."concepts"."heads"'
+    )
+
+
+def test_views_need_no_schema() -> None:
+    assert load("latents") == load("main.latents")
+    assert (load("latents").short_name, load("raw.runs").short_name) == ("latents", "raw.runs")

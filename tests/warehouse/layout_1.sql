@@ -1,0 +1,24 @@
+-- Tables of a warehouse at layout version 1, as duckdb_tables() tells them.
+create schema raw;
+create schema staging;
+create schema concepts;
+create schema confidence;
+CREATE TABLE concepts.concept_tags(run_id VARCHAR, latent_id INTEGER, item_side VARCHAR, tag VARCHAR, rank BIGINT, z DOUBLE, spread DOUBLE, weight DOUBLE);
+CREATE TABLE concepts.example_items(run_id VARCHAR, latent_id INTEGER, rank BIGINT, item_id INTEGER, "value" FLOAT, n_cases BIGINT);
+CREATE TABLE concepts.labels(run_id VARCHAR, latent_id INTEGER, leading_tag VARCHAR, "label" VARCHAR, tags VARCHAR[], n_shared BIGINT);
+CREATE TABLE confidence.scores(run_id VARCHAR, latent_id INTEGER, status VARCHAR, confidence DOUBLE, confidence_low DOUBLE, auc DOUBLE, recall DOUBLE, specificity DOUBLE, "precision" DOUBLE, f1 DOUBLE, balanced_accuracy DOUBLE, profile_confidence DOUBLE, null_mean DOUBLE, p_value DOUBLE, q_value DOUBLE, n_fired BIGINT, n_active BIGINT, n_users BIGINT, n_verified BIGINT, reference_recall DOUBLE, reference_specificity DOUBLE, reference_confidence DOUBLE, reference_cases BIGINT);
+CREATE TABLE confidence.verification(run_id VARCHAR, permutation BIGINT, tags_used BIGINT, latent_id INTEGER, threshold BIGINT, n_trials BIGINT, n_inactive BIGINT, true_positives BIGINT, false_positives BIGINT, recall DOUBLE, specificity DOUBLE, balanced_accuracy DOUBLE);
+CREATE TABLE raw.datasets(dataset VARCHAR NOT NULL, fingerprint VARCHAR NOT NULL, info JSON NOT NULL, n_users BIGINT NOT NULL, n_items BIGINT NOT NULL, n_interactions BIGINT NOT NULL, n_item_tags BIGINT NOT NULL, loaded TIMESTAMP NOT NULL);
+CREATE TABLE raw.decoder_items(run_id VARCHAR NOT NULL, latent_id INTEGER NOT NULL, rank INTEGER NOT NULL, item_id INTEGER NOT NULL, score FLOAT NOT NULL, CHECK((rank > 0)), CHECK((item_id > 0)));
+CREATE TABLE raw.interactions(dataset VARCHAR NOT NULL, user_id INTEGER NOT NULL, "position" INTEGER NOT NULL, item_id INTEGER NOT NULL, "time" BIGINT, split VARCHAR NOT NULL, CHECK((user_id > 0)), CHECK(("position" > 0)), CHECK((item_id > 0)), CHECK((split IN ('train', 'dev', 'test'))));
+CREATE TABLE raw.item_tags(dataset VARCHAR NOT NULL, item_id INTEGER NOT NULL, tag VARCHAR NOT NULL, kind VARCHAR NOT NULL, CHECK((item_id > 0)));
+CREATE TABLE raw.items(dataset VARCHAR NOT NULL, item_id INTEGER NOT NULL, source_item_id VARCHAR NOT NULL, title VARCHAR, popularity INTEGER NOT NULL, CHECK((item_id > 0)), CHECK((popularity >= 0)));
+CREATE TABLE raw.meta("key" VARCHAR NOT NULL, "value" VARCHAR NOT NULL);
+CREATE TABLE raw.metrics(run_id VARCHAR NOT NULL, split VARCHAR NOT NULL, epoch INTEGER NOT NULL, metric VARCHAR NOT NULL, "value" DOUBLE, CHECK((split IN ('train', 'dev', 'test', 'heldout', 'all'))), CHECK((epoch >= 0)));
+CREATE TABLE raw.runs(run_id VARCHAR NOT NULL, kind VARCHAR NOT NULL, parent_run_id VARCHAR, dataset VARCHAR NOT NULL, model VARCHAR NOT NULL, params JSON NOT NULL, data_fingerprint VARCHAR NOT NULL, code_version VARCHAR NOT NULL, seed BIGINT NOT NULL, status VARCHAR NOT NULL, started TIMESTAMP NOT NULL, "seconds" DOUBLE, CHECK((kind IN ('recommender', 'sae'))), CHECK((status IN ('running', 'done', 'failed'))));
+CREATE TABLE raw.stages(run_id VARCHAR NOT NULL, stage VARCHAR NOT NULL, params JSON NOT NULL, input_hash VARCHAR NOT NULL, status VARCHAR NOT NULL, started TIMESTAMP NOT NULL, "seconds" DOUBLE, peak_memory_mb DOUBLE, CHECK((stage IN ('train', 'encode', 'concepts', 'confidence'))), CHECK((status IN ('running', 'done', 'failed'))));
+CREATE TABLE raw.users(dataset VARCHAR NOT NULL, user_id INTEGER NOT NULL, source_user_id VARCHAR NOT NULL, CHECK((user_id > 0)));
+CREATE TABLE staging.cases(run_id VARCHAR, case_id BIGINT, user_id INTEGER, "position" INTEGER, split VARCHAR, side VARCHAR);
+CREATE TABLE staging.item_sides(run_id VARCHAR, item_id INTEGER, item_side VARCHAR, popularity_bin BIGINT);
+CREATE TABLE staging.level_edges(run_id VARCHAR, n_activations BIGINT, edges DOUBLE[]);
+CREATE TABLE staging.user_sides(run_id VARCHAR, user_id INTEGER, side VARCHAR, is_heldout BOOLEAN);
