@@ -15,7 +15,7 @@ FILES = sorted(PACKAGE.rglob("*.py"))
 
 USERS = {
     "torch": {"recommenders", "sae", "stages"},
-    "safetensors": {"recommenders", "sae", "stages"},
+    "safetensors": {"recommenders", "sae", "stages", "vectors"},
     "pyarrow": {"recommenders", "sae", "stages", "datasets"},
     "duckdb": {"warehouse", "cli"},
     "rich": {"cli", "report", "progress"},
@@ -30,6 +30,7 @@ BELOW = {
     "progress": {"errors"},
     "warehouse": {"errors"},
     "datasets": {"errors", "config", "warehouse"},
+    "vectors": {"errors", "config", "datasets"},
     "recommenders": {"errors", "config", "progress"},
     "sae": {"errors", "config", "progress", "recommenders"},
 }

@@ -16,7 +16,22 @@ from typing import Annotated
 import typer
 
 from recsae import __version__
-from recsae.cli import compare, data, import_, interpret, judge, query, report, run, runs, sae, train
+from recsae.cli import (
+    compare,
+    data,
+    import_,
+    interpret,
+    judge,
+    maintain,
+    query,
+    report,
+    run,
+    runs,
+    sae,
+    schema,
+    sweep,
+    train,
+)
 from recsae.errors import ExitCode, RecsaeError
 
 INTERRUPTED = 130
@@ -36,6 +51,7 @@ app.command("train")(train.train)
 app.command("evaluate")(train.evaluate)
 app.add_typer(import_.app, name="import")
 app.add_typer(sae.app, name="sae")
+app.add_typer(sweep.app, name="sweep")
 app.command("concepts")(interpret.concepts)
 app.command("confidence")(interpret.confidence)
 app.command("describe")(judge.describe)
@@ -44,6 +60,10 @@ app.command("report")(report.report)
 app.command("latent")(report.latent)
 app.command("compare")(compare.compare)
 app.command("runs")(runs.runs)
+app.command("schema")(schema.schema)
+app.command("check")(maintain.check)
+app.command("repair")(maintain.repair)
+app.command("gc")(maintain.gc)
 app.command("query", cls=query.QueryCommand)(query.query)
 
 
@@ -75,7 +95,7 @@ def invoke(args: Sequence[str] | None = None) -> int:
     try:
         result = app(args=words, prog_name="recsae", standalone_mode=False)
         sys.stdout.flush()
-        if result == INTERRUPTED:  # typer has turned a KeyboardInterrupt into a status
+        if result == INTERRUPTED:  # typer's own answer to control-C
             raise KeyboardInterrupt
         return result if isinstance(result, int) else ExitCode.OK
     except BrokenPipeError:

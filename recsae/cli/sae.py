@@ -21,7 +21,10 @@ def train(
     ] = "latest",
     k: Annotated[int | None, typer.Option(help="Latents kept per case. Default 8.")] = None,
     scale: Annotated[
-        int | None, typer.Option(help="Dictionary size / width of the vectors. Default 16.")
+        int | None,
+        typer.Option(
+            help="Dictionary size / width of the vectors. Default 16, less for few vectors."
+        ),
     ] = None,
     lr: Annotated[float | None, typer.Option(help="Highest Adam step size. Default: by k.")] = None,
     warm_up: Annotated[
@@ -45,6 +48,10 @@ def train(
         float | None, typer.Option(help="Share of users whose vectors do not train.")
     ] = None,
     seed: Annotated[int | None, typer.Option(help="Seed of all random choices.")] = None,
+    checkpoint_every: Annotated[
+        int | None,
+        typer.Option(min=1, help="Steps between two checkpoints. Default: one each minute."),
+    ] = None,
     force: ForceOption = False,
     warehouse: WarehouseOption = Path("warehouse"),
 ) -> None:
@@ -71,7 +78,15 @@ def train(
         heldout_share=heldout_share,
         seed=seed,
     )
-    print(stages.train_sae(warehouse, run, config, force=force, reporter=reporter()))
+    run_id = stages.train_sae(
+        warehouse,
+        run,
+        config,
+        force=force,
+        reporter=reporter(),
+        checkpoint_every=checkpoint_every,
+    )
+    print(run_id)
 
 
 @app.command()

@@ -1,13 +1,14 @@
 """Train the autoencoder: large batches, sparse decode, Adam with warm-up and linear decay.
 
 Everything random in an epoch comes from the run's seed and the epoch's number, so a killed run goes
-on from its last checkpoint to the same weights.
+on from its last checkpoint, inside an epoch too, to the same weights.
 """
 
 from __future__ import annotations
 
 import math
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -16,7 +17,7 @@ from torch import Tensor
 
 from recsae.config import SAEConfig
 from recsae.errors import DataError
-from recsae.progress import Reporter
+from recsae.progress import Reporter, Step
 from recsae.recommenders.trainer import (
     CHECKPOINT,
     epoch_generator,
@@ -24,16 +25,35 @@ from recsae.recommenders.trainer import (
     save_checkpoint,
 )
 from recsae.sae.model import SAE, auxk_loss, fvu
+from recsae.sae.selection import Kept, Score
+from recsae.sae.vectors import Vectors, as_vectors
 
 ENCODE_BATCH = 8192
+
+CHECKPOINT_SECONDS = 60.0
+"""Time between checkpoints inside an epoch, unless a number of steps was asked for."""
+
+SHOW_SECONDS = 1.0
+"""Time between two signs of life inside an epoch."""
+
+EXPLODED = 1e4
+"""FVU of a batch at which training is given up; the mean of the vectors alone has 1."""
 
 
 @dataclass
 class State:
-    """What a checkpoint holds beside the weights."""
+    """What a checkpoint holds beside the weights and the kept epoch."""
 
     epoch: int = 0
     """Epochs done."""
+    step: int = 0
+    """Steps done of the epoch after them, and over these steps:"""
+    squares: float = 0.0
+    """FVU of each batch times its vectors."""
+    active: int = 0
+    """Values above zero."""
+    seconds: float = 0.0
+    """Time in steps."""
     silent: Tensor = field(default_factory=lambda: torch.zeros(0))
     """(h,) samples seen since each latent last fired."""
     history: list[dict[str, float]] = field(default_factory=list)
@@ -47,79 +67,152 @@ class Quality(dict[str, float]):
     """
 
 
+@dataclass
+class _Run:
+    """What the parts of a training share."""
+
+    sae: SAE
+    source: Vectors
+    spread: float
+    """Variance of the normalised vectors."""
+    config: SAEConfig
+    optimizer: torch.optim.Optimizer
+    state: State
+    kept: Kept
+    save: Callable[[], None]
+    every: int | None
+    """Steps between checkpoints; None: by time."""
+
+
 def fit(
-    train: Tensor,
+    train: Tensor | Vectors,
     heldout: Tensor,
     config: SAEConfig,
     folder: Path,
     identity: str,
     reporter: Reporter,
+    *,
+    score: Score | None = None,
+    checkpoint_every: int | None = None,
+    device: torch.device | str | None = None,
 ) -> tuple[SAE, list[dict[str, float]]]:
     """Train on ``train`` (n, d); ``heldout`` (m, d) is only measured. Returns model and history.
 
-    ``folder`` gets a checkpoint after each epoch; one of the same ``identity`` is continued. Raises
-    DataError when the vectors or the loss are not finite, UsageError when k exceeds the dictionary.
+    The model, on the processor, is that of the best epoch by ``score`` (``Kept.offer`` says which);
+    its row in the history has ``kept`` 1. ``folder`` gets a checkpoint after each epoch and after
+    ``checkpoint_every`` steps (None: each minute); one of the same ``identity`` is continued. It
+    runs on ``device``, by default a GPU where there is one. Raises DataError when the vectors or
+    the loss are not finite, or the loss explodes, UsageError when k exceeds the dictionary.
     """
-    n, d = train.shape
-    sae = SAE(d, config.scale * d, config.k)
-    sae.initialise_(train, epoch_generator(config.seed, 0))
-    state = State(silent=torch.zeros(sae.h))
+    device = device or ("cuda" if torch.cuda.is_available() else "cpu")
+    source = as_vectors(train)
+    sae = SAE(source.d, config.latents(source.d), config.k)
+    spread = sae.initialise_(source, epoch_generator(config.seed, 0))
+    sae.to(device)
+    state, kept = State(silent=torch.zeros(sae.h, device=device)), Kept()
     optimizer = torch.optim.Adam(sae.parameters(), lr=config.lr, fused=True)
     if content := load_checkpoint(folder / CHECKPOINT, identity):
         sae.load_state_dict(content["model"])
         optimizer.load_state_dict(content["optimizer"])
-        state = State(**content["state"])
-        reporter.note(f"going on after epoch {state.epoch}, found in {CHECKPOINT}")
-    x = sae.normalise(train)
-    spread = float((x - x.mean(0)).square().sum(1).mean())
-    with reporter.task("train SAE", n * config.epochs, "vectors") as step:
-        step(state.epoch * n)
+        state, kept = State(**content["state"]), Kept(**content["kept"])
+        state.silent = state.silent.to(device)
+        amid = f", step {state.step}" if state.step else ""
+        reporter.note(f"going on after epoch {state.epoch}{amid}, found in {CHECKPOINT}")
+
+    def save() -> None:
+        content = {"identity": identity, "model": sae.state_dict(), "kept": vars(kept)}
+        content |= {"optimizer": optimizer.state_dict(), "state": vars(state)}
+        save_checkpoint(folder / CHECKPOINT, content)
+
+    run = _Run(sae, source, spread, config, optimizer, state, kept, save, checkpoint_every)
+    heldout = heldout.to(device)
+    with reporter.task("train SAE", source.n * config.epochs, "vectors") as step:
+        step(state.epoch * source.n + min(state.step * config.batch_size, source.n))
         while state.epoch < config.epochs:
-            row = _epoch(sae, x, spread, config, optimizer, state)
-            quality = measure(sae, heldout)
-            state.history.append({**row, **{f"heldout {k}": v for k, v in quality.items()}})
-            content = {"identity": identity, "model": sae.state_dict()}
-            content |= {"optimizer": optimizer.state_dict(), "state": vars(state)}
-            save_checkpoint(folder / CHECKPOINT, content)
-            step(n, f"FVU {row['FVU']:.3f}, held-out {quality['FVU']:.3f}")
-    return sae, state.history
+            row = _epoch(run, step)
+            info = _end_epoch(run, row, heldout, score)
+            save()
+            step(0, info)
+    sae.load_state_dict(kept.weights)
+    state.history[kept.epoch - 1]["kept"] = 1.0
+    return sae.cpu(), state.history
 
 
-def _epoch(
-    sae: SAE,
-    x: Tensor,
-    spread: float,
-    config: SAEConfig,
-    optimizer: torch.optim.Optimizer,
-    state: State,
-) -> dict[str, float]:
-    """One pass over normalised vectors (n, d), of variance ``spread``, in a new order."""
-    started = time.monotonic()
-    number = state.epoch + 1
-    order = torch.randperm(x.shape[0], generator=epoch_generator(config.seed, number))
-    chunks = order.split(config.batch_size)
-    total, weighted = 0.0, 0.0
-    for i, chunk in enumerate(chunks):
-        rate = config.lr * rate_factor(state.epoch * len(chunks) + i, len(chunks), config)
-        for group in optimizer.param_groups:
+def _epoch(run: _Run, show: Step) -> dict[str, float]:
+    """The rest of one pass over the vectors in a new order; its row of the history."""
+    config, state, n = run.config, run.state, run.source.n
+    number, per_epoch = state.epoch + 1, -(-n // run.config.batch_size)
+    generator = epoch_generator(config.seed, number)
+    batches = run.source.batches(config.batch_size, generator, state.step)
+    started = shown = saved = time.monotonic()
+    earlier, seen = state.seconds, min(state.step * config.batch_size, n)
+    told = seen
+    for batch in batches:
+        rate = config.lr * rate_factor(state.epoch * per_epoch + state.step, per_epoch, config)
+        for group in run.optimizer.param_groups:
             group["lr"] = rate
-        dead = state.silent > config.dead_after * x.shape[0]
-        error = train_step(sae, x[chunk], spread, optimizer, dead, state.silent, config.aux_weight)
-        if not math.isfinite(error):
-            raise DataError(
-                f"the loss of the SAE is not finite in epoch {number}, step {i + 1}",
-                f"lower --lr (it is {config.lr:g})",
-            )
-        total, weighted = total + chunk.numel(), weighted + error * chunk.numel()
+        _step(run, batch)
+        state.step, seen = state.step + 1, seen + len(batch)
+        now = time.monotonic()
+        state.seconds = earlier + now - started
+        if now - shown >= SHOW_SECONDS:
+            show(seen - told, f"FVU {state.squares / seen:.3f}")
+            shown, told = now, seen
+        if state.step < per_epoch and _is_due(run, now - saved):
+            run.save()
+            saved = now
+    show(n - told)
     # a step shows in the next one's loss, the last one only here
-    if not all(bool(torch.isfinite(weights).all()) for weights in sae.parameters()):
+    if not all(bool(torch.isfinite(weights).all()) for weights in run.sae.parameters()):
         raise DataError(
             f"the weights of the SAE are not finite after epoch {number}",
             f"lower --lr (it is {config.lr:g})",
         )
-    state.epoch = number
-    seconds = time.monotonic() - started
-    return {"epoch": float(number), "FVU": weighted / total, "seconds": seconds}
+    dead = float((state.silent >= n).double().mean())
+    row = {"epoch": float(number), "FVU": state.squares / n, "L0": state.active / n, "dead": dead}
+    return {**row, "seconds": state.seconds, "vectors/s": n / max(state.seconds, 1e-9)}
+
+
+def _is_due(run: _Run, seconds: float) -> bool:
+    """Whether a checkpoint is due, ``seconds`` after the last one."""
+    if run.every:
+        return run.state.step % run.every == 0
+    return seconds >= CHECKPOINT_SECONDS
+
+
+def _step(run: _Run, batch: Tensor) -> None:
+    """One step on recommender vectors (b, d), with what is counted about it."""
+    config, state, sae = run.config, run.state, run.sae
+    x = sae.normalise(batch.to(sae.shift.device))
+    dead = state.silent > config.dead_after * run.source.n
+    error, active = train_step(
+        sae, x, run.spread, run.optimizer, dead, state.silent, config.aux_weight
+    )
+    if not 0 <= error < EXPLODED:
+        what = f"has grown to {error:.3g}" if math.isfinite(error) else "is not finite"
+        raise DataError(
+            f"the loss of the SAE {what} in epoch {state.epoch + 1}, step {state.step + 1}",
+            f"lower --lr (it is {config.lr:g})",
+        )
+    state.squares += error * len(batch)
+    state.active += active
+
+
+def _end_epoch(run: _Run, row: dict[str, float], heldout: Tensor, score: Score | None) -> str:
+    """Measure and offer the epoch; the next one may start. Returns what to say about it."""
+    quality = measure(run.sae, heldout)
+    row |= {f"heldout {name}": value for name, value in quality.items()}
+    scores = None if score is None else score(run.sae)
+    about = f"FVU {row['FVU']:.3f}, held-out {quality['FVU']:.3f}"
+    if scores is not None and len(scores):
+        row["dev score"] = float(scores.double().mean())
+        about += f", dev {row['dev score']:.4f}"
+    state = run.state
+    state.history.append(row)
+    state.epoch, state.step = state.epoch + 1, 0
+    state.squares, state.active, state.seconds = 0.0, 0, 0.0
+    run.kept.offer(state.epoch, run.sae, quality["FVU"], scores)
+    return about
 
 
 def train_step(
@@ -130,26 +223,22 @@ def train_step(
     dead: Tensor,
     silent: Tensor,
     aux_weight: float,
-) -> float:
-    """One Adam step on normalised x (b, d); updates ``silent`` (h,). Returns the FVU of the batch.
+) -> tuple[float, int]:
+    """One Adam step on normalised x (b, d); updates ``silent`` (h,).
 
-    ``spread`` is the variance of all training vectors, ``dead`` (h,) bool marks the latents that
-    AuxK revives.
+    Returns the FVU of the batch and the number of values above zero. ``spread`` is the variance of
+    all training vectors, ``dead`` (h,) bool marks the latents that AuxK revives.
     """
-    optimizer.zero_grad(set_to_none=True)
-    encoding = sae.encode_normalised(x)
-    x_hat = sae.decode_normalised(encoding)
+    x_hat, (values, indices) = sae.differentiate_(x, spread)
     error = fvu(x, x_hat, spread)
-    loss = error
     if aux_weight and bool(dead.any()):
-        loss = loss + aux_weight * auxk_loss(sae, x, x_hat, dead)
-    loss.backward()
+        (aux_weight * auxk_loss(sae, x, x_hat, dead)).backward()  # added to the gradient of the FVU
     sae.project_decoder_gradient_()
     optimizer.step()
     sae.normalise_decoder_()
-    silent += x.shape[0]
-    silent[encoding.indices[encoding.values > 0]] = 0
-    return float(error.detach())
+    sums = torch.bincount(indices.flatten(), values.flatten(), minlength=sae.h)
+    silent.add_(x.shape[0]).masked_fill_(sums > 0, 0)
+    return float(error), int(values.count_nonzero())
 
 
 def rate_factor(step: int, steps_per_epoch: int, config: SAEConfig) -> float:
@@ -161,18 +250,26 @@ def rate_factor(step: int, steps_per_epoch: int, config: SAEConfig) -> float:
 
 
 @torch.no_grad()
-def measure(sae: SAE, vectors: Tensor) -> Quality:
-    """FVU, L0 and share of latents that never fire over vectors (n, d), in batches."""
-    n = vectors.shape[0]
+def measure(sae: SAE, vectors: Tensor | Vectors) -> Quality:
+    """FVU, L0 and share of latents that never fire over vectors (n, d), part by part."""
+    source = as_vectors(vectors)
+    n, device = source.n, sae.shift.device
     if not n:
         return Quality(FVU=math.nan, L0=math.nan, dead=math.nan)
-    fired = torch.zeros(sae.h, dtype=torch.bool)
-    squares, active = 0.0, 0
-    for batch in vectors.split(ENCODE_BATCH):
-        values, indices = sae.encode(batch)
-        fired[indices[values > 0]] = True
-        active += int((values > 0).sum())
-        squares += float((batch - sae.decode(values, indices)).double().square().sum())
-    spread = float((vectors - vectors.mean(0)).double().square().sum())
-    unexplained = squares / spread if spread > 0 else float("nan")
+    fired = torch.zeros(sae.h, dtype=torch.bool, device=device)
+    total = torch.zeros(sae.d, dtype=torch.float64, device=device)
+    errors, squares, active = 0.0, 0.0, 0
+    for block in source.blocks():
+        for batch in block.split(ENCODE_BATCH):
+            own = batch.to(device)
+            values, indices = sae.encode(own)
+            fired[indices[values > 0]] = True
+            active += int((values > 0).sum())
+            errors += float((own - sae.decode(values, indices)).double().square().sum())
+            centred = (own - sae.shift).double()
+            total += centred.sum(0)
+            squares += float(centred.square().sum())
+    spread = squares - float(total.square().sum()) / n
+    # of equal vectors a rounding error is left
+    unexplained = errors / spread if spread > 1e-12 * squares else math.nan
     return Quality(FVU=unexplained, L0=active / n, dead=1 - float(fired.double().mean()))

@@ -16,6 +16,7 @@ import polars as pl
 from recsae.errors import RecsaeError
 from recsae.progress import Reporter
 from recsae.warehouse import Warehouse, run_lock, temp_folder
+from recsae.warehouse.checksums import describe_files, register_files
 from recsae.warehouse.connection import storage_error
 from recsae.warehouse.runs import Stage
 
@@ -52,7 +53,10 @@ class StageRun:
 
         ``ends_run`` marks the run done as well, which the training stage does.
         """
+        # before the database is opened, which keeps all others out
+        files = describe_files(self.root, self.run_id, self.stage, folders or {})
         with Warehouse.open(self.root) as warehouse, warehouse.transaction():
+            register_files(warehouse, self.run_id, self.stage, files)
             for relation, frame in (relations or {}).items():
                 warehouse.replace_rows(relation, self.run_id, frame)
             seconds, peak = time.monotonic() - self.started, peak_memory_mb()

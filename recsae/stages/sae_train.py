@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -11,9 +12,13 @@ from torch import Tensor
 
 from recsae.config import SAEConfig, digest
 from recsae.progress import Reporter
-from recsae.recommenders.trainer import CHECKPOINT
+from recsae.recommenders.cases import VECTORS
+from recsae.recommenders.trainer import CHECKPOINT, epoch_generator
+from recsae.sae import TRAINING_VERSION
 from recsae.sae.model import SAE
+from recsae.sae.selection import Score
 from recsae.sae.trainer import fit, measure
+from recsae.sae.vectors import FileVectors, MemoryVectors, Vectors, sample
 from recsae.stages.common import StageRun, final_metrics, metric_rows, open_stage
 from recsae.stages.stored import Stored, load_stored, require_one_vector, train_hint
 from recsae.warehouse import Run, Warehouse, run_folder
@@ -21,18 +26,39 @@ from recsae.warehouse import Run, Warehouse, run_folder
 FOLDER = "sae"
 """Folder of the trained autoencoder inside the run's folder."""
 
+DEV_USERS = 4096
+"""Users that are ranked for after each epoch, at most; they are drawn with the seed."""
 
-def train_sae(root: Path, ref: str, config: SAEConfig, *, force: bool, reporter: Reporter) -> str:
-    """Train an autoencoder on a recommender run (id, prefix or ``latest``); returns its run id."""
+HELDOUT_VECTORS = 65_536
+"""Held-out vectors that are measured after each epoch, at most; all of them are at the end."""
+
+
+def train_sae(
+    root: Path,
+    ref: str,
+    config: SAEConfig,
+    *,
+    force: bool,
+    reporter: Reporter,
+    checkpoint_every: int | None = None,
+) -> str:
+    """Train an autoencoder on a recommender run (id, prefix or ``latest``); returns its run id.
+
+    ``checkpoint_every`` is the number of steps between two checkpoints, None one each minute.
+    """
     with Warehouse.open(root) as warehouse:
         parent = warehouse.find_run(ref, "recommender")
         state = warehouse.require_stage(parent.run_id, "train", train_hint(parent))
-        identity = digest("sae", config.to_json(), parent.run_id, state.input_hash)
-        run_id = name_sae_run(warehouse, parent, config.k, identity)
     stored = load_stored(root, parent)
     require_one_vector(stored, parent)
-    d = int(stored.vectors.shape[1])
-    SAE(d, config.scale * d, config.k)  # refuses a k that does not fit before anything is stored
+    n, d = stored.vectors.shape
+    config = config.for_vectors(round(n * (1 - config.heldout_share)), d)
+    SAE(d, config.latents(d), config.k)  # refuses a k that does not fit before anything is stored
+    # the hash costs .5 s per GB, and tells vectors apart that other threads or versions made
+    made = (state.input_hash, _sha256(run_folder(root, parent.run_id) / VECTORS))
+    identity = digest("sae", TRAINING_VERSION, config.to_json(), parent.run_id, *made)
+    with Warehouse.open(root) as warehouse:
+        run_id = name_sae_run(warehouse, parent, config.k, identity)
 
     def register(warehouse: Warehouse) -> None:
         warehouse.start_run(
@@ -41,7 +67,7 @@ def train_sae(root: Path, ref: str, config: SAEConfig, *, force: bool, reporter:
             parent_run_id=parent.run_id,
             dataset=parent.dataset,
             model="TopK",
-            params={**config.to_json(), "d": d, "n_latents": config.scale * d},
+            params={**config.to_json(), "d": d, "n_latents": config.latents(d)},
             data_fingerprint=parent.data_fingerprint,
             seed=config.seed,
             replace=True,
@@ -56,7 +82,7 @@ def train_sae(root: Path, ref: str, config: SAEConfig, *, force: bool, reporter:
             if force:
                 checkpoint.unlink(missing_ok=True)
             sides = draw_user_sides(root, run_id, config)
-            _train(stage, stored, sides, config, identity, reporter)
+            _train(stage, stored, sides, config, identity, reporter, checkpoint_every)
         # also what a process left that was killed after it had published
         checkpoint.unlink(missing_ok=True)
     return run_id
@@ -90,6 +116,27 @@ def _heldout_users(sides: pl.DataFrame) -> Tensor:
     return torch.from_numpy(users.cast(pl.Int64).to_numpy().copy())
 
 
+def _sha256(path: Path) -> str:
+    """Hex digest of a file's content; of nothing where there is no file, which is found later."""
+    if not path.is_file():
+        return ""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _sources(stage: StageRun, stored: Stored, sides: pl.DataFrame) -> tuple[Vectors, Vectors]:
+    """Vectors that train, and those held out."""
+    is_heldout = _is_heldout(stored, sides)
+    if stored.file is None:
+        train, heldout = stored.vectors[~is_heldout], stored.vectors[is_heldout]
+        return MemoryVectors(train), MemoryVectors(heldout)
+    train_rows, heldout_rows = ~is_heldout, is_heldout
+    return (
+        FileVectors(stored.file, stage.temp, train_rows),
+        FileVectors(stored.file, stage.temp, heldout_rows),
+    )
+
+
 def _train(
     stage: StageRun,
     stored: Stored,
@@ -97,18 +144,35 @@ def _train(
     config: SAEConfig,
     identity: str,
     reporter: Reporter,
+    checkpoint_every: int | None,
 ) -> None:
-    is_heldout = _is_heldout(stored, sides)
-    train, heldout = stored.vectors[~is_heldout], stored.vectors[is_heldout]
-    n_latents = config.scale * train.shape[1]
-    if len(train) < n_latents:
+    train, heldout = _sources(stage, stored, sides)
+    n_latents = config.latents(train.d)
+    if train.n < n_latents:
         reporter.note(
-            f"warning: only {len(train)} training vectors for {n_latents} latents, which will "
+            f"warning: only {train.n} training vectors for {n_latents} latents, which will "
             "memorise them; lower --scale"
         )
-    folder = run_folder(stage.root, stage.run_id)
-    sae, history = fit(train, heldout, config, folder, identity, reporter)
+    generator = epoch_generator(config.seed, -1)
+    sae, history = fit(
+        train,
+        sample(heldout, HELDOUT_VECTORS, generator),
+        config,
+        run_folder(stage.root, stage.run_id),
+        identity,
+        reporter,
+        score=_dev_score(stored, generator),
+        checkpoint_every=checkpoint_every,
+    )
     publish_sae(stage, stored, sae, sides, history, reporter)
+
+
+def _dev_score(stored: Stored, generator: torch.Generator) -> Score | None:
+    """NDCG@10 of the dev item with vectors rebuilt by an autoencoder, per user."""
+    gains = stored.gains("dev", DEV_USERS, generator)
+    if gains is None:
+        return None
+    return lambda sae: gains(lambda x: sae(x.to(sae.shift.device)).cpu())
 
 
 def publish_sae(
@@ -123,8 +187,7 @@ def publish_sae(
 
     ``sides`` are those of ``draw_user_sides``.
     """
-    is_heldout = _is_heldout(stored, sides)
-    train, heldout = stored.vectors[~is_heldout], stored.vectors[is_heldout]
+    train, heldout = _sources(stage, stored, sides)
     sae.save(run_folder(stage.root, stage.run_id) / FOLDER)
     final = {"train": measure(sae, train), "heldout": measure(sae, heldout)}
     ranking = {
@@ -136,11 +199,23 @@ def publish_sae(
         metrics=_metrics(history, final, ranking),
         ends_run=True,
     )
+    _warn(final["train"]["FVU"], final["heldout"]["FVU"], reporter)
     reporter.note(
         f"{stage.run_id}: FVU {final['train']['FVU']:.3f}, "
         f"held-out {final['heldout']['FVU']:.3f}, dead {final['train']['dead']:.1%}, "
         f"NDCG@10 kept {ranking['test']['NDCG@10 kept']:.1%}"
     )
+
+
+def _warn(train: float, heldout: float, reporter: Reporter) -> None:
+    """Say so when the FVU shows that the autoencoder memorises or learned nothing."""
+    if heldout > max(2 * train, 0.1):
+        reporter.note(
+            f"warning: FVU {heldout:.2f} on held-out users, {train:.2f} on those that trained: "
+            "the latents memorise vectors; lower --scale"
+        )
+    if train >= 1:
+        reporter.note(f"warning: FVU {train:.2f} is no better than the mean vector; change --lr")
 
 
 def _through(stored: Stored, sae: SAE, users: Tensor | None) -> dict[str, float]:
@@ -158,9 +233,16 @@ def _metrics(
     ranking: dict[str, dict[str, float]],
 ) -> pl.DataFrame:
     """Rows for the warehouse. Whether a latent is dead is asked of the training vectors alone."""
+    rows = [dict(row) for row in history]
+    best = [row["epoch"] for row in rows if row.pop("kept", 0)]
+    scores = [
+        {"epoch": row["epoch"], "NDCG@10": row.pop("dev score")}
+        for row in rows
+        if "dev score" in row
+    ]
     prefix = "heldout "
     train, heldout = [], []
-    for row in history:
+    for row in rows:
         train.append({k: v for k, v in row.items() if not k.startswith(prefix)})
         own = {k.removeprefix(prefix): v for k, v in row.items() if k.startswith(prefix)}
         heldout.append({"epoch": row["epoch"], **own})
@@ -169,6 +251,8 @@ def _metrics(
         [
             metric_rows(train, "train"),
             metric_rows(heldout, "heldout"),
+            metric_rows(scores, "dev"),
+            final_metrics({"best epoch": best[0]} if best else {}, "all"),
             final_metrics(final["train"], "train"),
             final_metrics({**shown, **ranking["heldout"]}, "heldout"),
             final_metrics(ranking["test"], "test"),

@@ -17,8 +17,14 @@ from recsae.recommenders.cases import ITEMS, VECTORS, load_array
 from recsae.recommenders.ranking import held_out_cases, ranking_metrics, target_ranks
 from recsae.warehouse import Run, Warehouse, run_folder
 
+IN_MEMORY = 512 * 2**20
+"""Bytes of vectors up to which they are read at once; larger ones stay on disk, mapped."""
+
 Rebuild = Callable[[Tensor], Tensor]
 """Maps vectors (n, d) to vectors (n, d)."""
+
+Gains = Callable[[Rebuild], Tensor]
+"""NDCG@10 of each of some users (n,) with rebuilt vectors."""
 
 
 @dataclass(frozen=True)
@@ -34,6 +40,8 @@ class Stored:
     positions: Tensor
     """(n_cases,) items that the case has seen."""
     sequences: Sequences
+    file: Path | None = None
+    """Where the vectors are, if they are too large for memory; then ``vectors`` only maps it."""
 
     def evaluate(
         self, split: str, rebuild: Rebuild | None = None, users: Tensor | None = None
@@ -54,6 +62,24 @@ class Stored:
             vectors = rebuild(vectors)
         return ranking_metrics(target_ranks(vectors, self.items, self.sequences, ids, positions))
 
+    def gains(self, split: str, most: int, generator: torch.Generator) -> Gains | None:
+        """NDCG@10 per user of at most ``most`` users drawn at random, as a function of ``rebuild``.
+
+        None when there is nobody to rank for.
+        """
+        ids, positions = held_out_cases(self.sequences, split)
+        if not len(ids):
+            return None
+        drawn = torch.randperm(len(ids), generator=generator)[:most].sort().values
+        ids, positions = ids[drawn], positions[drawn]
+        vectors = self.vectors[self._case_of(ids, positions)]
+
+        def per_user(rebuild: Rebuild) -> Tensor:
+            ranks = target_ranks(rebuild(vectors), self.items, self.sequences, ids, positions)
+            return torch.where(ranks <= 10, 1 / torch.log2(ranks + 1.0), 0.0)
+
+        return per_user
+
     def _case_of(self, users: Tensor, positions: Tensor) -> Tensor:
         """Case of each (user, position); a user with a single case has that one at any position."""
         n_cases = torch.bincount(self.users, minlength=self.sequences.n_users + 1)
@@ -64,6 +90,8 @@ class Stored:
 
 def train_hint(run: Run) -> str:
     """The command that makes a recommender run."""
+    if command := run.params.get("command"):
+        return str(command)
     if imported := run.params.get("imported"):
         return f"recsae import rechorus {imported} --model {run.model} --dataset {run.dataset}"
     stage = " --stage pretrain" if run.params.get("stage") == "pretrain" else ""
@@ -91,7 +119,10 @@ def load_stored(root: Path, run: Run) -> Stored:
     """Read a recommender run; DataError naming a file that is missing or damaged."""
     hint = f"{train_hint(run)} --force"
     folder = run_folder(root, run.run_id)
-    vectors = np.array(load_array(folder / VECTORS, hint, (2, 3)))
+    vectors = load_array(folder / VECTORS, hint, (2, 3))
+    is_large = vectors.nbytes > IN_MEMORY
+    # copy on write, because torch warns about what cannot be written to
+    vectors = np.load(folder / VECTORS, mmap_mode="c") if is_large else np.array(vectors)
     items = np.array(load_array(folder / ITEMS, hint))
     with Warehouse.open(root, read_only=True) as warehouse:
         cases = warehouse.sql(
@@ -119,4 +150,5 @@ def load_stored(root: Path, run: Run) -> Stored:
         users,
         positions,
         Sequences.from_frame(interactions, *sizes),
+        folder / VECTORS if is_large else None,
     )

@@ -24,9 +24,14 @@ DATABASE = "recsae.duckdb"
 _SAFE = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 
 
+def is_safe(text: str) -> bool:
+    """Whether a text can name a folder everywhere."""
+    return _SAFE.fullmatch(text) is not None
+
+
 def safe_name(kind: str, text: str) -> str:
     """Return ``text`` if it can name a folder everywhere, else raise UsageError."""
-    if _SAFE.fullmatch(text):
+    if is_safe(text):
         return text
     raise UsageError(
         f"{kind} {text!r} cannot be used as a folder name",
@@ -98,6 +103,20 @@ def run_lock(root: Path, run_id: str) -> Iterator[None]:
         raise DataError(
             f"run {run_id!r} is in use by {_holder(holder)}", "wait until it ends, or stop it"
         ) from None
+
+
+def is_locked(root: Path, run_id: str) -> bool:
+    """Whether a process holds a run at this moment."""
+    path = root.resolve() / "tmp" / "locks" / f"{safe_name('run id', run_id)}.lock"
+    if not path.exists():
+        return False
+    try:
+        with FileLock(path, timeout=0):
+            return False
+    except Timeout:
+        return True
+    except OSError:  # a folder that may only be read: nobody else works in it either
+        return False
 
 
 def _holder(path: Path) -> str:

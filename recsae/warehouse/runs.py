@@ -291,7 +291,7 @@ class Runs(Session):
         self._drop_results([run_id], stages)
         if "train" not in stages:
             return
-        if built := self._built_on(run_id):
+        if built := self.built_on(run_id):
             self._drop_results(built, STAGES)
             self.execute(
                 "delete from raw.metrics where list_contains($runs, run_id)", {"runs": built}
@@ -302,7 +302,7 @@ class Runs(Session):
                 {"runs": built},
             )
 
-    def _built_on(self, run_id: str) -> list[str]:
+    def built_on(self, run_id: str) -> list[str]:
         """Ids of the runs that have this one among their ancestors."""
         found = self.sql(
             "with recursive built (run_id) as (select run_id from raw.runs "
@@ -313,11 +313,12 @@ class Runs(Session):
         return found["run_id"].to_list()
 
     def _drop_results(self, runs: list[str], stages: tuple[Stage, ...]) -> None:
-        self.execute(
-            "delete from raw.stages where list_contains($stages, stage) "
-            "and list_contains($runs, run_id)",
-            {"runs": runs, "stages": list(stages)},
-        )
+        for table in ("raw.stages", "raw.files"):
+            self.execute(
+                f"delete from {table} where list_contains($stages, stage) "
+                "and list_contains($runs, run_id)",
+                {"runs": runs, "stages": list(stages)},
+            )
         kept = {table for stage in STAGES if stage not in stages for table in RESULTS[stage]}
         for table in self._result_tables({one for stage in stages for one in RESULTS[stage]}):
             if table not in kept:

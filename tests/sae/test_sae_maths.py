@@ -87,6 +87,21 @@ def test_gradients_of_the_loss(problem: tuple[SAE, Tensor]) -> None:
 
 
 @many
+@given(problem=problems(), spread=st.floats(0.1, 10))
+def test_the_hand_written_gradient(problem: tuple[SAE, Tensor], spread: float) -> None:
+    """Reconstruction, encoding, and the gradient of the FVU by all weights."""
+    sae, x = problem
+    dense_hat = dense_latents(sae, x) @ sae.W_dec + sae.b_dec
+    plain = gradients(sae, (x - dense_hat).square().sum() / (spread * len(x)))
+    x_hat, encoding = sae.differentiate_(x, spread)
+    torch.testing.assert_close(x_hat, dense_hat, **CLOSE)
+    torch.testing.assert_close(as_dense(encoding, sae.h), dense_latents(sae, x), **CLOSE)
+    for weights, expected in zip(sae.parameters(), plain, strict=True):
+        assert weights.grad is not None
+        torch.testing.assert_close(weights.grad, expected, **CLOSE)
+
+
+@many
 @given(problem=problems())
 def test_topk_then_relu_is_relu_then_topk(problem: tuple[SAE, Tensor]) -> None:
     sae, x = problem

@@ -8,7 +8,9 @@ import signal
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
@@ -24,6 +26,7 @@ from recsae.recommenders.trainer import CHECKPOINT
 from recsae.sae import trainer
 from recsae.sae.model import SAE, auxk_loss
 from recsae.sae.trainer import fit, measure, rate_factor, train_step
+from recsae.sae.vectors import FileVectors, Vectors
 
 PARTS = Path(recsae.__file__).parents[1], Path(__file__).parents[1]
 VECTORS = random_vectors(300, 6) * torch.arange(1, 7) + 3
@@ -37,21 +40,24 @@ def fitted(
     config: SAEConfig = CONFIG,
     reporter: Reporter | None = None,
     identity: str = "x",
-    vectors: Tensor = VECTORS,
+    vectors: Tensor | Vectors = VECTORS,
     heldout: Tensor | None = None,
+    **options: Any,
 ) -> tuple[SAE, History]:
     folder.mkdir(exist_ok=True)
-    heldout = vectors[:50] + 0.1 if heldout is None else heldout
-    return fit(vectors, heldout, config, folder, identity, reporter or Reporter())
+    if heldout is None:
+        heldout = (vectors if isinstance(vectors, Tensor) else VECTORS)[:50] + 0.1
+    return fit(vectors, heldout, config, folder, identity, reporter or Reporter(), **options)
 
 
 def same(one: tuple[SAE, History], other: tuple[SAE, History]) -> bool:
-    """Bit for bit, but for the seconds."""
+    """Bit for bit, but for the time that it took."""
+    unequal = {"seconds": 0, "vectors/s": 0}
     (sae, history), (sae2, history2) = one, other
     state, state2 = sae.state_dict(), sae2.state_dict()
     rows = zip(history, history2, strict=True)
     return all(torch.equal(state[key], state2[key]) for key in state) and all(
-        {**row, "seconds": 0} == {**row2, "seconds": 0} for row, row2 in rows
+        row | unequal == row2 | unequal for row, row2 in rows
     )
 
 
@@ -117,8 +123,9 @@ def test_history_and_what_is_said(tmp_path: Path) -> None:
     sae, history = fitted(tmp_path, reporter=reporter)
     assert [row["epoch"] for row in history] == [1, 2, 3, 4, 5]
     quality = {"FVU", "L0", "dead"}
-    keys = {"epoch", "FVU", "seconds", *(f"heldout {name}" for name in quality)}
-    assert all(set(row) == keys for row in history)
+    keys = {"epoch", "seconds", "vectors/s", *quality, *(f"heldout {name}" for name in quality)}
+    assert all(set(row) - {"kept"} == keys for row in history)
+    assert [row["epoch"] for row in history if "kept" in row] == [5]
     last = history[-1]
     assert reporter.infos[-1] == f"FVU {last['FVU']:.3f}, held-out {last['heldout FVU']:.3f}"
     assert reporter.done == 5 * len(VECTORS)
@@ -142,6 +149,73 @@ def test_determined_by_the_seed(tmp_path: Path) -> None:
     torch.manual_seed(2)
     assert same(first, fitted(tmp_path / "again"))
     assert not same(first, fitted(tmp_path / "other", CONFIG.with_options(seed=1)))
+
+
+def dense_step(sae: SAE, x: Tensor, spread: float, rate: float, moments: dict[str, Tensor]) -> None:
+    """One step by the plain formulas: dense latents, Adam written out, projection, unit rows."""
+    pre = (x - sae.b_dec) @ sae.W_enc.T + sae.b_enc
+    values, indices = pre.relu().topk(sae.k, dim=1)
+    x_hat = torch.zeros_like(pre).scatter(1, indices, values) @ sae.W_dec + sae.b_dec
+    loss = (x - x_hat).square().sum() / (spread * len(x))
+    names, weights = zip(*sae.named_parameters(), strict=True)
+    moments["t"] = moments.get("t", torch.zeros((), dtype=torch.float64)) + 1
+    for name, weight, slope in zip(names, weights, torch.autograd.grad(loss, weights), strict=True):
+        if name == "W_dec":
+            slope = slope - (slope * weight).sum(1, keepdim=True) * weight
+        mean, square = f"{name} mean", f"{name} square"
+        moments[mean] = 0.9 * moments.get(mean, 0 * slope) + 0.1 * slope
+        moments[square] = 0.999 * moments.get(square, 0 * slope) + 0.001 * slope**2
+        move = moments[mean] / (1 - 0.9 ** moments["t"])
+        size = (moments[square] / (1 - 0.999 ** moments["t"])).sqrt()
+        weight.data -= rate * (move / (size + 1e-8)).detach()
+    sae.W_dec.data /= sae.W_dec.data.norm(dim=1, keepdim=True)
+
+
+def test_steps_equal_the_dense_formula() -> None:
+    """Twenty steps from the same weights, in float64: the fast path changes no weight."""
+    fast, plain = (SAE(6, 40, 3) for _ in range(2))
+    for sae in (fast, plain):
+        sae.initialise_(VECTORS, torch.Generator().manual_seed(5))
+        sae.double()
+    x, moments = fast.normalise(VECTORS.double()), dict[str, Tensor]()
+    spread = float((x - x.mean(0)).square().sum(1).mean())
+    optimizer = torch.optim.Adam(fast.parameters(), lr=0.01, fused=True)
+    none, silent = torch.zeros(40, dtype=torch.bool), torch.zeros(40)
+    for batch in x.split(60) * 4:
+        train_step(fast, batch, spread, optimizer, none, silent, 1.0)
+        dense_step(plain, batch, spread, 0.01, moments)
+    for name, weights in fast.named_parameters():
+        expected = dict(plain.named_parameters())[name]
+        torch.testing.assert_close(weights, expected, rtol=1e-8, atol=1e-8)
+
+
+def test_two_threads_give_the_same_bits_twice(tmp_path: Path) -> None:
+    """Also where so many values are chosen that torch shares their sums out to threads."""
+    vectors = random_vectors(9000, 6)
+    config = SAEConfig(k=8, scale=8, batch_size=4500, epochs=1)
+    threads = torch.get_num_threads()
+    try:
+        torch.set_num_threads(2)
+        first = fitted(tmp_path / "one", config, vectors=vectors)
+        assert same(first, fitted(tmp_path / "again", config, vectors=vectors))
+    finally:
+        torch.set_num_threads(threads)
+
+
+def test_the_gradient_of_an_encoding_is_the_same_twice() -> None:
+    """That of the bias too, with two threads (it was not, as b_enc[indices])."""
+    sae, x, found = random_sae(6, 40, 8), random_vectors(9000, 6), []
+    threads = torch.get_num_threads()
+    try:
+        torch.set_num_threads(2)
+        for _ in range(5):
+            sae.zero_grad()
+            sae.encode_normalised(x).values.square().sum().backward()
+            assert sae.b_enc.grad is not None
+            found.append(sae.b_enc.grad.clone())
+    finally:
+        torch.set_num_threads(threads)
+    assert all(torch.equal(found[0], other) for other in found)
 
 
 @pytest.mark.parametrize("after", [1, 3, 5])
@@ -180,6 +254,103 @@ def test_going_on_after_a_kill(tmp_path: Path) -> None:
     assert reporter.notes == ["going on after epoch 2, found in checkpoint.pt"]
 
 
+class Stopped(Exception):
+    """Raised inside an epoch."""
+
+
+@pytest.fixture(params=["memory", "file"])
+def source(request: pytest.FixtureRequest, tmp_path: Path) -> Tensor | Vectors:
+    """The vectors, in memory or to be read from a file."""
+    if request.param == "memory":
+        return VECTORS
+    np.save(tmp_path / "vectors.npy", VECTORS.numpy())
+    return FileVectors(tmp_path / "vectors.npy", tmp_path)
+
+
+@pytest.mark.parametrize(("steps", "every"), [(3, 1), (9, 4), (10, 5), (14, 3), (24, 4)])
+def test_going_on_inside_an_epoch(
+    steps: int,
+    every: int,
+    source: Tensor | Vectors,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Five steps an epoch; a checkpoint every few of its steps, and at its end."""
+    whole = fitted(tmp_path / "whole", vectors=source)
+    left = iter(range(steps))
+
+    def stopping(*args: Any) -> Any:
+        if next(left, None) is None:
+            raise Stopped
+        return train_step(*args)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(trainer, "train_step", stopping)
+        with pytest.raises(Stopped):
+            fitted(tmp_path / "cut", vectors=source, checkpoint_every=every)
+    reporter = Watcher()
+    assert same(fitted(tmp_path / "cut", reporter=reporter, vectors=source), whole)
+    epoch, step = divmod(steps, 5)
+    step -= step % every
+    amid = f", step {step}" if step else ""
+    assert reporter.notes == [f"going on after epoch {epoch}{amid}, found in checkpoint.pt"]
+
+
+KILLED_INSIDE = """
+import os, signal, sys
+from pathlib import Path
+import torch
+torch.set_num_threads({threads})
+from sae.test_sae_trainer import fitted, train_step, trainer
+left = iter(range(13))
+def killing(*args):
+    if next(left, None) is None:
+        os.kill(os.getpid(), signal.SIGKILL)
+    return train_step(*args)
+trainer.train_step = killing
+fitted(Path(sys.argv[1]), checkpoint_every=2)
+"""
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="no SIGKILL")
+def test_going_on_after_a_kill_inside_an_epoch(tmp_path: Path) -> None:
+    whole = fitted(tmp_path / "whole")
+    script = KILLED_INSIDE.format(threads=torch.get_num_threads())
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(map(str, PARTS))}
+    command = [sys.executable, "-c", script, str(tmp_path / "killed")]
+    ended = subprocess.run(command, env=environment, capture_output=True, text=True)
+    assert ended.returncode == -signal.SIGKILL, ended.stderr
+    reporter = Watcher()
+    assert same(fitted(tmp_path / "killed", reporter=reporter), whole)
+    assert reporter.notes == ["going on after epoch 2, step 2, found in checkpoint.pt"]
+
+
+def test_checkpoints_by_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    saved: list[int] = []
+    real = trainer.save_checkpoint
+
+    def spy(path: Path, content: dict[str, Any]) -> None:
+        saved.append(content["state"]["step"])
+        real(path, content)
+
+    monkeypatch.setattr(trainer, "save_checkpoint", spy)
+    fitted(tmp_path / "few")
+    assert saved == [0] * 5
+    saved.clear()
+    monkeypatch.setattr(trainer, "CHECKPOINT_SECONDS", 0.0)
+    fitted(tmp_path / "many")
+    assert saved == [1, 2, 3, 4, 0] * 5
+
+
+def test_signs_of_life_inside_an_epoch(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(trainer, "SHOW_SECONDS", 0.0)
+    reporter = Watcher()
+    fitted(tmp_path, CONFIG.with_options(epochs=2), reporter=reporter)
+    assert len(reporter.infos) == 2 * (5 + 1)
+    assert "held-out" in reporter.infos[5]
+    assert reporter.infos[0].startswith("FVU ")
+
+
 @pytest.mark.parametrize("spoil", ["identity", "half", "text"])
 def test_a_checkpoint_that_cannot_be_continued_counts_as_none(spoil: str, tmp_path: Path) -> None:
     whole = fitted(tmp_path / "whole")
@@ -205,6 +376,15 @@ def test_a_loss_that_is_not_finite(
     assert caught.value.message == "the loss of the SAE is not finite in epoch 1, step 1"
     assert caught.value.hint == "lower --lr (it is 0.004)"
     assert not (tmp_path / CHECKPOINT).exists()
+
+
+def test_a_loss_that_explodes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(trainer, "fvu", lambda x, x_hat, spread: (x - x_hat).square().sum() * 1e6)
+    with pytest.raises(
+        DataError, match=r"the loss of the SAE has grown to .*e\+0. in epoch 1"
+    ) as e:
+        fitted(tmp_path)
+    assert e.value.hint == "lower --lr (it is 0.004)"
 
 
 def test_a_learning_rate_that_is_far_too_high(tmp_path: Path) -> None:

@@ -103,9 +103,10 @@ def _undo(warehouse: Warehouse, stage: str, whole: Finished) -> None:
     """Take everything that a stage registered out of the database."""
     run_id = whole.recommender if stage == "train" else whole.sae
     name = stage.rsplit(" ", 1)[-1]
-    warehouse.execute(
-        "delete from raw.stages where run_id = $r and stage = $s", {"r": run_id, "s": name}
-    )
+    for table in ("raw.stages", "raw.files"):
+        warehouse.execute(
+            f"delete from {table} where run_id = $r and stage = $s", {"r": run_id, "s": name}
+        )
     for relation in RESULTS[stage]:
         warehouse.execute(f"delete from {relation} where run_id = $r", {"r": run_id})
     if stage == "encode":
@@ -168,7 +169,7 @@ def snapshot(root: Path) -> dict[str, pl.DataFrame]:
 
 def _rows(warehouse: Warehouse, relation: str) -> pl.DataFrame:
     columns = ", ".join(c for c in warehouse.columns(relation) if c not in TIMES)
-    where = "where metric <> 'seconds'" if relation == "raw.metrics" else ""
+    where = "where metric not in ('seconds', 'vectors/s')" if relation == "raw.metrics" else ""
     return warehouse.sql(f"select {columns} from {relation} {where} order by all")
 
 

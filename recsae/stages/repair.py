@@ -1,0 +1,365 @@
+"""``repair``: make again what ``check`` finds missing or damaged, from what is left.
+
+A file is made again in a copy of the warehouse aside, and moves to its place only when its checksum
+is the registered one; then everything built on it is still right, and no row is touched. Where it
+comes out different, a stage without anything that others were trained on is run again for real; a
+training is not, because that would drop what is built on it: the command is named instead.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import duckdb
+
+from recsae.config import ConceptsConfig, ConfidenceConfig, SAEConfig, TrainConfig
+from recsae.datasets import read_dataset
+from recsae.errors import DataError, RecsaeError
+from recsae.progress import Reporter
+from recsae.stages.concepts import concepts
+from recsae.stages.confidence import confidence
+from recsae.stages.encode import encode
+from recsae.stages.sae_train import draw_user_sides, train_sae
+from recsae.stages.stored import train_hint
+from recsae.stages.train import train
+from recsae.warehouse import Run, StageState, Warehouse, run_lock, statements, temp_folder
+from recsae.warehouse.check import (
+    TABLES,
+    Problem,
+    check,
+    damaged_tables,
+    file_problem,
+    stored_tables,
+)
+from recsae.warehouse.checksums import parquet_path, results_in, run_path
+from recsae.warehouse.connection import DamagedDatabase
+from recsae.warehouse.files import DATABASE
+from recsae.warehouse.publish import PUBLISHED_BY
+from recsae.warehouse.runs import CONTROLS, STAGES
+from recsae.warehouse.store import DATASET_TABLES
+
+SIDES = "staging.user_sides"
+
+
+@dataclass
+class Repaired:
+    """What a repair did, or with ``dry_run`` would do."""
+
+    done: list[str] = field(default_factory=list)
+    """A line about everything that is as it was again."""
+    left: list[str] = field(default_factory=list)
+    """A line about everything that is not, with the command that makes it anew."""
+
+
+@dataclass(frozen=True)
+class _Repair:
+    """One call: where, and what it is told to do."""
+
+    root: Path
+    data: Path
+    dry_run: bool
+    reporter: Reporter
+    result: Repaired
+
+
+def repair(
+    root: Path, data: Path, ref: str | None, *, dry_run: bool, reporter: Reporter
+) -> Repaired:
+    """Repair a warehouse, or one run with those that it is built on.
+
+    Recommenders are trained again on the prepared data sets in ``data``. Errors: DataError when a
+    run is in use by another process.
+    """
+    job = _Repair(root.resolve(), data, dry_run, reporter, Repaired())
+    problems = check(root, ref).problems
+    if any(problem.run_id is None for problem in problems):
+        _repair_database(job, [problem for problem in problems if problem.run_id is None])
+        if dry_run or not (job.root / DATABASE).exists():
+            return job.result
+        problems = check(root, ref).problems
+    for run_id in dict.fromkeys(problem.run_id for problem in problems if problem.run_id):
+        own = [problem for problem in problems if problem.run_id == run_id]
+        for stage in STAGES:
+            if bad := [problem for problem in own if problem.stage == stage]:
+                _repair_stage(job, run_id, bad)
+    return job.result
+
+
+# -- stages ---------------------------------------------------------------------------------------
+
+
+def _repair_stage(job: _Repair, run_id: str, problems: list[Problem]) -> None:
+    """Make a stage whole again: its files aside where they can be compared, else all of it."""
+    with Warehouse.open(job.root, read_only=True) as warehouse:
+        run = warehouse.run(run_id)
+        states = {stage: warehouse.stage_state(run_id, stage) for stage in STAGES}
+        known = {
+            place: (size, digest)
+            for place, size, digest in warehouse.sql(
+                "select path, bytes, sha256 from raw.files where run_id = $r", {"r": run_id}
+            ).rows()
+        }
+    stage = str(problems[0].stage)
+    state = next((s for name, s in states.items() if name == stage and s), None)
+    if reason := _cannot_run(run, state):
+        job.result.left.append(f"{run_id}: {stage} {reason}")
+        return
+    assert state is not None
+    files = [problem.place for problem in problems if problem.place in known]
+    if job.dry_run:
+        job.result.done.append(f"{run_id}: {stage} would be made again")
+        return
+    try:
+        if len(files) == len(problems):
+            wanted = {place: known[place] for place in files}
+            if _made_aside(job, run, state, wanted):
+                job.result.done += [f"{run_id}: {place} is as it was" for place in files]
+                return
+        _run_again(job, run, state, [s for s in states.values() if s], problems)
+    except RecsaeError as error:
+        job.result.left.append(f"{run_id}: {stage}: {error}; {error.hint or _command(run, stage)}")
+
+
+def _run_again(
+    job: _Repair, run: Run, state: StageState, states: list[StageState], problems: list[Problem]
+) -> None:
+    """Run a stage in the warehouse itself, with those after it that were done."""
+    stage = state.stage
+    strangers = [p for p in problems if p.what == "was not written by the stage"]
+    if strangers:
+        places = ", ".join(problem.place for problem in strangers)
+        job.result.left.append(f"{run.run_id}: {stage}: move {places} away")
+        return
+    if {problem.place for problem in problems} == {SIDES}:
+        _draw_sides(job.root, run)
+        job.result.done.append(f"{run.run_id}: {SIDES} is as it was")
+        return
+    if stage == "train" and state.status == "done":
+        made = "what is made now is not what was there; everything built on it goes with"
+        job.result.left.append(f"{run.run_id}: {stage}: {made}  {_command(run, stage)}")
+        return
+    _redo(job, job.root, run, state, force=state.status == "done")
+    job.result.done.append(f"{run.run_id}: {stage} ran again")
+    for later in sorted(states, key=lambda one: STAGES.index(one.stage)):
+        if STAGES.index(later.stage) > STAGES.index(stage) and later.status == "done":
+            _redo(job, job.root, run, later, force=False)
+            job.result.done.append(f"{run.run_id}: {later.stage} ran again")
+
+
+def _draw_sides(root: Path, run: Run) -> None:
+    """The sides of the users again: they depend on the seed and the shares alone."""
+    with run_lock(root, run.run_id):
+        sides = draw_user_sides(root, run.run_id, SAEConfig.from_json(run.params))
+        with Warehouse.open(root) as warehouse:
+            warehouse.replace_rows(SIDES, run.run_id, sides)
+
+
+def _redo(job: _Repair, root: Path, run: Run, state: StageState, *, force: bool) -> None:
+    """Run a stage as it was run, with its recorded settings."""
+    reporter = job.reporter
+    if state.stage == "encode":
+        encode(root, run.run_id, force=force, reporter=reporter)
+    elif state.stage == "concepts":
+        settings = ConceptsConfig.from_json(state.params)
+        concepts(root, run.run_id, settings, force=force, reporter=reporter)
+    elif state.stage == "confidence":
+        trial = ConfidenceConfig.from_json(state.params)
+        confidence(root, run.run_id, trial, force=force, reporter=reporter)
+    else:
+        made = _train(job, root, run, state, force=force)
+        if made != run.run_id:
+            raise DataError(f"these settings make run {made} by now", _command(run, "train"))
+
+
+def _train(job: _Repair, root: Path, run: Run, state: StageState, *, force: bool) -> str:
+    reporter = job.reporter
+    if run.kind == "sae":
+        config = SAEConfig.from_json(state.params)
+        return train_sae(root, str(run.parent_run_id), config, force=force, reporter=reporter)
+    settings = TrainConfig.from_json(run.params)
+    return train(root, job.data, run.model, run.dataset, settings, force=force, reporter=reporter)
+
+
+def _cannot_run(run: Run, state: StageState | None) -> str | None:
+    """Why a stage cannot be run again from here, with the command that does it."""
+    if state is None:
+        return f"has no settings; {_command(run, 'train')}"
+    if state.stage != "train":
+        return None
+    if run.params.keys() & {"imported", "init_from"}:
+        return f"needs the file that it came from; {_command(run, 'train')}"
+    if run.model in CONTROLS:
+        return f"is a control; {_command(run, 'train')}"
+    return None
+
+
+def _command(run: Run, stage: str) -> str:
+    """The command that makes a stage anew."""
+    if stage == "encode":
+        return f"recsae sae encode {run.run_id} --force"
+    if stage != "train":
+        return f"recsae {stage} {run.run_id} --force"
+    if run.model in CONTROLS:
+        return "recsae confidence RUN --controls --force"
+    if run.kind == "sae":
+        return f"recsae sae train {run.parent_run_id} --force"
+    return f"{train_hint(run)} --force"
+
+
+# -- aside ----------------------------------------------------------------------------------------
+
+
+def _made_aside(
+    job: _Repair, run: Run, state: StageState, wanted: dict[str, tuple[int, str]]
+) -> bool:
+    """Run a stage in a copy of the warehouse and take over the wanted files.
+
+    False, and nothing is taken over, unless every one has its registered size and checksum.
+    """
+    with run_lock(job.root, run.run_id), temp_folder(job.root, "repair") as temp:
+        aside = temp / "warehouse"
+        _copy(job.root, aside, run)
+        _redo(job, aside, run, state, force=True)
+        for place, (size, digest) in wanted.items():
+            if file_problem(aside / place, size, digest):
+                return False
+        for place in wanted:
+            target = job.root / place
+            target.parent.mkdir(parents=True, exist_ok=True)
+            os.replace(aside / place, target)
+    return True
+
+
+def _copy(root: Path, aside: Path, run: Run) -> None:
+    """The database, and the files of a run and of those that it is built on."""
+    aside.mkdir()
+    with Warehouse.open(root, read_only=True) as warehouse:
+        for path in root.glob(f"{DATABASE}*"):
+            if ".damaged-" not in path.name:
+                shutil.copyfile(path, aside / path.name)
+        family = [run]
+        while parent := family[-1].parent_run_id:
+            family.append(warehouse.run(parent))
+    for one in family:
+        for place in (run_path(one.run_id), *(parquet_path(k, one.run_id) for k in PUBLISHED_BY)):
+            for name, path in results_in(root / place, place):
+                _link(path, aside / name)
+
+
+def _link(path: Path, target: Path) -> None:
+    """A second name for a file, which stages replace and never change; else a copy."""
+    target.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        os.link(path, target)
+    except OSError:
+        shutil.copyfile(path, target)
+
+
+# -- the database ---------------------------------------------------------------------------------
+
+
+def _repair_database(job: _Repair, problems: list[Problem]) -> None:
+    """Put all tables that can still be read into a new database; the old file is kept aside."""
+    try:
+        with Warehouse.open(job.root, read_only=True) as warehouse:
+            lost = {problem.place for problem in damaged_tables(warehouse)}
+            tables = [table for table in stored_tables(warehouse) if table not in lost]
+    except (DamagedDatabase, duckdb.Error):
+        lost, tables = {DATABASE}, []
+    lost |= {problem.place for problem in problems}
+    if lost & {DATABASE, "raw.runs", "raw.stages"}:
+        _start_anew(job)
+        return
+    if job.dry_run:
+        job.result.done.append(f"a new database without {', '.join(sorted(lost))}")
+        return
+    sets = {f"raw.{table}" for table in (*DATASET_TABLES, "datasets")}
+    # raw.meta of the new file has it that the views are to be made
+    skipped = {"raw.meta"} | lost | (sets if lost & sets else set())
+    with temp_folder(job.root, "repair") as temp:
+        _salvage(job.root, temp / "warehouse", [table for table in tables if table not in skipped])
+        kept = _set_aside(job.root)
+        os.replace(temp / "warehouse" / DATABASE, job.root / DATABASE)
+    with Warehouse.open(job.root):  # lets the views find the folders
+        pass
+    job.result.done.append(f"a new database has what could be read; the old one is {kept.name}")
+    if lost & sets:
+        _load_datasets(job)
+    for table in sorted(lost - sets - _made_by_stages() - {"raw.meta"}):
+        job.result.left.append(f"the rows of {table} are lost")
+
+
+def _made_by_stages() -> set[str]:
+    """Tables that a stage after the training fills again."""
+    return {table for stage in STAGES for table in TABLES.get(stage, ())}
+
+
+def _salvage(root: Path, aside: Path, tables: list[str]) -> None:
+    """A new database with the rows of these tables."""
+    with Warehouse.open(aside, create=True) as new:
+        there = stored_tables(new)
+        new.execute(f"attach {statements.literal(str(root / DATABASE))} as old (read_only)")
+        with new.transaction():
+            for table in tables:
+                own, old = statements.name(table), statements.name(f"old.{table}")
+                if table in there:
+                    new.execute(f"delete from {own}")
+                    new.execute(f"insert into {own} by name from {old}")
+                else:
+                    new.execute(f"create table {own} as from {old}")
+        new.execute("detach old")
+
+
+def _set_aside(root: Path) -> Path:
+    """Give the damaged file another name; with it what DuckDB had not yet written into it."""
+    stamp = time.strftime("%Y%m%dT%H%M%S", time.gmtime())
+    kept = root / f"{DATABASE}.damaged-{stamp}"
+    for path in list(root.glob(f"{DATABASE}*")):
+        if ".damaged-" not in path.name:
+            path.rename(root / path.name.replace(DATABASE, kept.name, 1))
+    return kept
+
+
+def _load_datasets(job: _Repair) -> None:
+    """Load the data sets of all runs again, where they are still prepared as they were."""
+    with Warehouse.open(job.root, read_only=True) as warehouse:
+        used = warehouse.sql(
+            "select distinct dataset, data_fingerprint from raw.runs order by all"
+        ).rows()
+    for name, fingerprint in used:
+        try:
+            content = read_dataset(name, job.data)
+        except RecsaeError as error:
+            job.result.left.append(f"data set {name}: {error}; {error.hint}")
+            continue
+        if content.fingerprint != fingerprint:
+            other = f"data set {name} is prepared with other content than its runs were trained on"
+            job.result.left.append(f"{other}; recsae data prepare {name} --force")
+            continue
+        with Warehouse.open(job.root) as warehouse:
+            warehouse.load_dataset(
+                content.users, content.items, content.item_tags, content.interactions, content.info
+            )
+        job.result.done.append(f"data set {name} is loaded again")
+
+
+def _start_anew(job: _Repair) -> None:
+    """Nothing says any more which runs there are: keep the file and say what makes them again."""
+    if job.dry_run:
+        job.result.left.append(f"{DATABASE} would be set aside; it cannot be read")
+        return
+    kept = _set_aside(job.root)
+    job.result.left.append(f"{DATABASE} cannot be read and is {kept.name} now")
+    for run_id in _run_folders(job.root):
+        job.result.left.append(
+            f"{run_id}: train it again with its settings; its files are still in runs/{run_id}"
+        )
+
+
+def _run_folders(root: Path) -> Iterator[str]:
+    yield from sorted(path.name for path in (root / "runs").glob("*") if path.is_dir())

@@ -1,0 +1,331 @@
+"""What is wrong with a warehouse: files and tables that are missing, damaged or do not agree.
+
+Nothing is changed. The database is read first and closed again, since nobody can write while it is
+open; the files, which take longer, are read after that.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import NamedTuple
+
+import duckdb
+import numpy as np
+
+from recsae.errors import RecsaeError
+from recsae.warehouse import statements
+from recsae.warehouse.checksums import measure, parquet_path, results_in, run_path
+from recsae.warehouse.connection import DamagedDatabase, connect, first_line, is_damage
+from recsae.warehouse.files import DATABASE, is_locked
+from recsae.warehouse.publish import kinds_of
+from recsae.warehouse.runs import Run
+from recsae.warehouse.store import DATASET_TABLES, Warehouse
+
+TABLES = {
+    "train": ("staging.user_sides",),
+    "encode": ("raw.decoder_items",),
+    "concepts": (
+        "staging.cases",
+        "staging.item_sides",
+        "staging.level_edges",
+        "concepts.concept_tags",
+        "concepts.labels",
+        "concepts.example_items",
+    ),
+    "confidence": ("confidence.verification", "confidence.scores"),
+}
+"""Tables of each stage of an autoencoder."""
+
+MAY_BE_EMPTY = ("concepts.concept_tags", "concepts.example_items", "confidence.verification")
+
+FILES = {
+    "recommender": ("model.safetensors", "vectors.npy", "items.npy"),
+    "sae": ("sae/model.safetensors", "sae/config.json"),
+}
+"""Files that the training of each kind of run leaves in the run's folder."""
+
+
+class Problem(NamedTuple):
+    """One thing that is wrong."""
+
+    run_id: str | None
+    """None: it belongs to no run."""
+    stage: str | None
+    place: str
+    """File below the warehouse folder, or relation."""
+    what: str
+
+
+@dataclass
+class Found:
+    """What a check saw."""
+
+    runs: list[str] = field(default_factory=list)
+    """Ids of the runs that were checked."""
+    n_files: int = 0
+    n_bytes: int = 0
+    problems: list[Problem] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+    """What could not be checked, and why."""
+
+
+@dataclass(frozen=True)
+class _Stage:
+    """A stage that is done, and all that the database knows about its files."""
+
+    run: Run
+    name: str
+    files: dict[str, tuple[int, str]]
+    """Path below the warehouse -> bytes, SHA-256; empty when none were registered."""
+    n_activations: int | None
+    """Rows that the stage counted when it wrote them."""
+
+
+def check(root: Path, ref: str | None = None, *, quick: bool = False) -> Found:
+    """Check a warehouse, or one run with those that it is built on.
+
+    ``quick`` compares sizes alone instead of reading all files and tables. A run in use by another
+    process is left out. Errors: as ``Warehouse.open``, except that a damaged database is a problem.
+    """
+    found = Found()
+    stages: list[_Stage] = []
+    try:
+        with Warehouse.open(root, read_only=True) as warehouse:
+            if not quick:
+                found.problems += damaged_tables(warehouse)
+            if not any(_is_books(problem) for problem in found.problems):
+                stages = _check_books(warehouse, _chosen(warehouse, ref), found)
+    except DamagedDatabase as error:
+        found.problems.append(Problem(None, None, DATABASE, f"is damaged: {error.reason}"))
+    except duckdb.Error as error:
+        if not is_damage(error):
+            raise
+        found.problems.append(Problem(None, None, DATABASE, f"is damaged: {first_line(error)}"))
+    for stage in stages:
+        _check_files(root.resolve(), stage, found, quick=quick)
+    return found
+
+
+def _is_books(problem: Problem) -> bool:
+    """Whether a table is damaged without which nothing else can be judged."""
+    return problem.place in ("raw.runs", "raw.stages", "raw.files", "raw.datasets", DATABASE)
+
+
+def _chosen(warehouse: Warehouse, ref: str | None) -> list[Run]:
+    """All runs, or the one that is meant and its ancestors; ancestors first."""
+    if ref is None:
+        ids = warehouse.sql("select run_id from raw.runs order by started, run_id")["run_id"]
+        return [warehouse.run(run_id) for run_id in ids]
+    runs = [warehouse.find_run(ref)]
+    while parent := runs[0].parent_run_id:
+        runs.insert(0, warehouse.run(parent))
+    return runs
+
+
+# -- the database ---------------------------------------------------------------------------------
+
+
+def damaged_tables(warehouse: Warehouse) -> list[Problem]:
+    """Tables that cannot be read to the last row."""
+    problems = []
+    for table in stored_tables(warehouse):
+        try:
+            warehouse.probe(f"select bit_xor(hash(t)) as x from {statements.name(table)} as t")
+        except duckdb.Error as error:
+            problems.append(Problem(None, None, table, f"is damaged: {first_line(error)}"))
+            if isinstance(error, duckdb.FatalException | duckdb.InternalException):
+                # nothing can be read after that
+                problems.append(Problem(None, None, DATABASE, "is damaged"))
+                break
+    return problems
+
+
+def stored_tables(warehouse: Warehouse) -> list[str]:
+    """``schema.name`` of all tables in the database file."""
+    return warehouse.sql(
+        "select schema_name || '.' || table_name as name from duckdb_tables() "
+        "where database_name in ('stored', current_database()) and not internal order by name"
+    )["name"].to_list()
+
+
+def _check_books(warehouse: Warehouse, runs: Sequence[Run], found: Found) -> list[_Stage]:
+    """Check what the database says about the runs; the stages whose files are to be checked."""
+    found.problems += _datasets(warehouse, {run.dataset for run in runs})
+    stages: list[_Stage] = []
+    for run in runs:
+        states = warehouse.sql(
+            "select stage, status from raw.stages where run_id = $r", {"r": run.run_id}
+        )
+        status = dict(states.rows())
+        if "running" in status.values() or run.status == "running":
+            if is_locked(warehouse.root, run.run_id):
+                found.notes.append(f"{run.run_id} is in use by another process and not checked")
+                continue
+            found.problems += [
+                Problem(run.run_id, stage, "raw.stages", f"stage {stage} was stopped half-way")
+                for stage, now in status.items()
+                if now == "running"
+            ]
+        found.runs.append(run.run_id)
+        done = [stage for stage, now in status.items() if now == "done"]
+        found.problems += _run_rows(warehouse, run, done)
+        known = [_stage(warehouse, run, stage) for stage in done]
+        if any(not stage.files and _has_files(stage) for stage in known):
+            found.notes.append(f"{run.run_id} is of a version that registered no checksums")
+        stages += known
+    return stages
+
+
+def _has_files(stage: _Stage) -> bool:
+    return stage.name == "train" or bool(kinds_of(stage.name, stage.run.kind))
+
+
+def _stage(warehouse: Warehouse, run: Run, stage: str) -> _Stage:
+    files = warehouse.sql(
+        "select path, bytes, sha256 from raw.files where run_id = $r and stage = $s",
+        {"r": run.run_id, "s": stage},
+    )
+    counted = warehouse.sql(
+        "select value from raw.metrics where run_id = $r and metric = 'activations'",
+        {"r": run.run_id},
+    )["value"].to_list()
+    known = {path: (size, digest) for path, size, digest in files.rows()}
+    return _Stage(run, stage, known, int(counted[0]) if counted else None)
+
+
+def _datasets(warehouse: Warehouse, names: set[str]) -> Iterator[Problem]:
+    """Data sets of which rows are gone."""
+    for name in sorted(names):
+        row = warehouse.sql("from raw.datasets where dataset = $d", {"d": name}).to_dicts()
+        if not row:
+            yield Problem(None, None, "raw.datasets", f"data set {name} is not there")
+        for table in DATASET_TABLES if row else ():
+            expected = row[0].get(f"n_{table}")
+            count = _count(warehouse, f"raw.{table}", "dataset", name)
+            if None not in (expected, count) and count != expected:
+                what = f"has {count} rows of data set {name}, not {expected}"
+                yield Problem(None, None, f"raw.{table}", what)
+
+
+def _run_rows(warehouse: Warehouse, run: Run, done: list[str]) -> Iterator[Problem]:
+    """Rows that a run with these finished stages must have."""
+    if run.status == "done" and "train" not in done:
+        yield Problem(run.run_id, "train", "raw.stages", "the run is done, but not its training")
+    known = warehouse.sql("select run_id from raw.runs")["run_id"].to_list()
+    if run.parent_run_id and run.parent_run_id not in known:
+        what = f"run {run.parent_run_id} that it is built on is not there"
+        yield Problem(run.run_id, "train", "raw.runs", what)
+    for stage in done:
+        for table in TABLES[stage] if run.kind == "sae" else ():
+            if not warehouse.exists(table):
+                yield Problem(run.run_id, stage, table, "is missing")
+            elif table in MAY_BE_EMPTY:
+                continue
+            elif _count(warehouse, table, "run_id", run.run_id) == 0:
+                yield Problem(run.run_id, stage, table, "has no rows of the run")
+
+
+def _count(warehouse: Warehouse, table: str, column: str, value: str) -> int | None:
+    """Rows of a table with this value; None when it cannot be read, which has been said."""
+    query = f"select count(*) from {statements.name(table)} where {column} = $value"
+    try:
+        return int(warehouse.probe(query, {"value": value}).item())
+    except duckdb.Error as error:
+        if is_damage(error):
+            return None
+        raise
+
+
+# -- files ----------------------------------------------------------------------------------------
+
+
+def _check_files(root: Path, stage: _Stage, found: Found, *, quick: bool) -> None:
+    """Add what is wrong with the files of a stage."""
+
+    def wrong(place: str, what: str) -> None:
+        found.problems.append(Problem(stage.run.run_id, stage.name, place, what))
+
+    for place, (size, digest) in stage.files.items():
+        found.n_files += 1
+        found.n_bytes += size
+        if what := file_problem(root / place, size, None if quick else digest):
+            wrong(place, what)
+    for kind in kinds_of(stage.name, stage.run.kind):
+        _check_parquet(root, kind, stage, wrong, quick=quick)
+    if stage.name == "train" and not stage.files:
+        _check_run_folder(root, stage.run, wrong)
+
+
+def file_problem(path: Path, size: int, digest: str | None) -> str | None:
+    """What is wrong with a file that had ``size`` bytes and this SHA-256 (None: not compared)."""
+    try:
+        if path.stat().st_size != size:
+            return f"has {path.stat().st_size} bytes, not {size}"
+        if digest is not None and measure(path)[1] != digest:
+            return "is not as it was written: its checksum is another one"
+    except FileNotFoundError:
+        return "is missing"
+    except OSError as error:
+        return f"cannot be read: {error.strerror}"
+    return None
+
+
+def _check_parquet(
+    root: Path, kind: str, stage: _Stage, wrong: Callable[[str, str], None], *, quick: bool
+) -> None:
+    """Parquet of a stage: nothing but its own files, each readable, with as many rows as counted.
+
+    What is wrong with a file that has a checksum has been said already.
+    """
+    place = parquet_path(kind, stage.run.run_id)
+    there = list(results_in(root / place, place))
+    if not there and not stage.files:
+        wrong(f"{place}/part-0.parquet", "is missing")
+    for name, _ in there:
+        if stage.files and name not in stage.files:
+            wrong(name, "was not written by the stage")
+    if stage.files or not there:
+        return
+    rows: int | None = 0
+    for name, path in there:
+        problem, n = _read_parquet(root, path, quick=quick)
+        rows = None if n is None or rows is None else rows + n
+        if problem:
+            wrong(name, problem)
+    if kind == "activations" and rows not in (None, stage.n_activations):
+        wrong(place, f"has {rows} rows, not {stage.n_activations}")
+
+
+def _read_parquet(root: Path, path: Path, *, quick: bool) -> tuple[str | None, int | None]:
+    """What is wrong with a Parquet file, and its rows; every value is read unless ``quick``."""
+    file = statements.literal(statements.glob_escape(path))
+    read = "" if quick else ", bit_xor(hash(t)) as x"
+    try:
+        with connect(None, root, read_only=False, wait=0) as connection:
+            query = f"select count(*) as n{read} from read_parquet({file}) as t"
+            row = connection.execute(query).fetchone()
+    except (duckdb.Error, RecsaeError) as error:
+        return f"is damaged: {first_line(error)}", None
+    return None, int(row[0]) if row else None
+
+
+def _check_run_folder(root: Path, run: Run, wrong: Callable[[str, str], None]) -> None:
+    """Files of a run without checksums: there, and with a vector for each case."""
+    place = run_path(run.run_id)
+    for name in FILES[run.kind]:
+        if not (root / place / name).is_file():
+            wrong(f"{place}/{name}", "is missing")
+    vectors = root / place / "vectors.npy"
+    if run.kind != "recommender" or not vectors.is_file():
+        return
+    try:
+        n = np.lib.format.open_memmap(vectors, mode="r").shape[0]
+    except Exception as error:  # numpy reads the header as Python text, which may fail in any way
+        return wrong(f"{place}/vectors.npy", f"is damaged: {first_line(error)}")
+    cases = results_in(root / parquet_path("cases", run.run_id), "")
+    rows = [_read_parquet(root, path, quick=True)[1] for _, path in cases]
+    n_cases = None if None in rows else sum(filter(None, rows))
+    if rows and n_cases not in (None, n):
+        wrong(f"{place}/vectors.npy", f"has {n} vectors, but there are {n_cases} cases")

@@ -1,0 +1,69 @@
+"""SIGKILL at a random moment of every stage: the same command again ends as if undisturbed."""
+
+from __future__ import annotations
+
+import random
+import signal
+from functools import cache
+from pathlib import Path
+from typing import NamedTuple
+
+import polars as pl
+import pytest
+from faults.forked import Forker
+from stages.finished import COMMANDS, Finished, copied, differences, snapshot, until
+from stages.processes import Place
+
+from recsae.warehouse.check import check
+
+SEEDS = 20
+IN_EVERY_RUN = 1
+"""Seeds of each stage that are tried in every test run; the others with -m fault."""
+
+
+class Undisturbed(NamedTuple):
+    """A stage that nobody killed."""
+
+    seconds: float
+    out: str
+    content: dict[str, pl.DataFrame]
+
+
+@cache
+def undisturbed(base: Path, stage: str, forked: Forker) -> Undisturbed:
+    """The stage on its own copy of the session's warehouse."""
+    own = copied(until(base, stage), base / f"undisturbed-{stage.replace(' ', '-')}")
+    done = forked.run(COMMANDS[stage], Place(own.root, own.data))
+    assert done.code == 0, done.err
+    return Undisturbed(done.seconds, done.out, snapshot(own.root))
+
+
+def interrupted(own: Finished) -> None:
+    """Of a stopped stage no more is wrong than that it was stopped."""
+    for problem in check(own.root).problems:
+        assert problem.what.endswith("was stopped half-way"), problem
+
+
+@pytest.mark.parametrize(
+    ("stage", "seed"),
+    [
+        pytest.param(stage, seed, marks=() if seed < IN_EVERY_RUN else pytest.mark.fault)
+        for stage in COMMANDS
+        for seed in range(SEEDS)
+    ],
+)
+def test_a_stage_killed_at_a_random_moment(
+    base: Path, forked: Forker, tmp_path: Path, stage: str, seed: int
+) -> None:
+    whole = undisturbed(base, stage, forked)
+    own = copied(until(base, stage), tmp_path / "warehouse")
+    moment = random.Random(f"{stage} {seed}").uniform(0, whole.seconds)
+    first = forked.run(COMMANDS[stage], Place(own.root, own.data), kill=moment)
+    assert first.code in (-signal.SIGKILL, 0), first.err
+    interrupted(own)
+    again = forked.run(COMMANDS[stage], Place(own.root, own.data))
+    assert again.code == 0, again.err
+    assert "Traceback" not in again.err
+    assert again.out == whole.out
+    assert differences(snapshot(own.root), whole.content) == []
+    assert check(own.root).problems == []
