@@ -45,6 +45,13 @@ class Encoding(NamedTuple):
 class SAE(nn.Module):
     """TopK autoencoder with its input scaling.
 
+    >>> sae = recsae.SAE.load("warehouse/runs/sae-sasrec-ml-100k-k8-60f7/sae")  # doctest: +SKIP
+    >>> values, indices = sae.encode(vectors)  # doctest: +SKIP
+    >>> rebuilt = sae.decode(values, indices)  # doctest: +SKIP
+
+    with float32 tensors: vectors and rebuilt (n, d), values and indices (n, k), the strongest
+    latent first. Rows of ``sae.W_dec`` (h, d) are the directions of the latents.
+
     Public methods take vectors as the recommender has them; inside, these are centred by ``shift``
     (d,) and divided by ``scale`` (a scalar) to a mean norm of 1, and scaled back afterwards.
     """
@@ -219,7 +226,7 @@ class SAE(nn.Module):
         os.replace(text, folder / "config.json")
 
     @classmethod
-    def load(cls, folder: Path) -> SAE:
+    def load(cls, folder: Path | str) -> SAE:
         """Read what ``save`` wrote. Raises DataError naming the file that is missing or damaged."""
         path = Path(folder) / "config.json"
         try:

@@ -15,8 +15,6 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import duckdb
-
 from recsae.config import ConceptsConfig, ConfidenceConfig, SAEConfig, TrainConfig
 from recsae.datasets import read_dataset
 from recsae.errors import DataError, RecsaeError
@@ -32,12 +30,11 @@ from recsae.warehouse.check import (
     TABLES,
     Problem,
     check,
-    damaged_tables,
     file_problem,
+    readable_tables,
     stored_tables,
 )
 from recsae.warehouse.checksums import parquet_path, results_in, run_path
-from recsae.warehouse.connection import DamagedDatabase
 from recsae.warehouse.files import DATABASE
 from recsae.warehouse.publish import PUBLISHED_BY
 from recsae.warehouse.runs import CONTROLS, STAGES
@@ -265,12 +262,8 @@ def _link(path: Path, target: Path) -> None:
 
 def _repair_database(job: _Repair, problems: list[Problem]) -> None:
     """Put all tables that can still be read into a new database; the old file is kept aside."""
-    try:
-        with Warehouse.open(job.root, read_only=True) as warehouse:
-            lost = {problem.place for problem in damaged_tables(warehouse)}
-            tables = [table for table in stored_tables(warehouse) if table not in lost]
-    except (DamagedDatabase, duckdb.Error):
-        lost, tables = {DATABASE}, []
+    tables, unreadable = readable_tables(job.root)
+    lost = set(unreadable)
     lost |= {problem.place for problem in problems}
     if lost & {DATABASE, "raw.runs", "raw.stages"}:
         _start_anew(job)

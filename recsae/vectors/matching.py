@@ -37,7 +37,8 @@ def match(content: Dataset, users: VectorTable, items: VectorTable, score: Score
 
     ``cosine`` scales all vectors to length 1. A bias of the items is added to the score.
     Errors: DataError for vectors of different widths, for a user, position or item without a
-    vector (the first one is named), and for a vector of length 0 where it has no direction.
+    vector (the first one is named), for a vector of length 0 where it has no direction, and for
+    scores that may be infinite.
     """
     if users.vectors.shape[1] != items.vectors.shape[1]:
         raise DataError(
@@ -60,8 +61,23 @@ def match(content: Dataset, users: VectorTable, items: VectorTable, score: Score
     if items.bias is not None:
         left = np.hstack([left, np.ones((len(left), 1), np.float32)])
         right = np.hstack([right, items.bias[item_rows, None]])
+    _check_scores(left, right, f"{users.name} and {items.name}")
     sequential, biased = users.positions is not None, items.bias is not None
     return Matched(left, right, sequential, biased, (*notes, *more))
+
+
+def _check_scores(left: Floats, right: Floats, names: str) -> None:
+    """DataError for vectors so long that a score may not be a 32-bit number."""
+    # no score is larger than the product of the longest vectors
+    users, items = (
+        float(np.linalg.norm(one.astype(np.float64), axis=1).max()) for one in (left, right)
+    )
+    if users * items > float(np.finfo(np.float32).max):
+        raise DataError(
+            f"the vectors of {names} are so long ({users:.0e} and {items:.0e}) that their scores "
+            "may be infinite",
+            "scale them down",
+        )
 
 
 def _rows(

@@ -150,6 +150,23 @@ def stored_tables(warehouse: Warehouse) -> list[str]:
     )["name"].to_list()
 
 
+def readable_tables(root: Path) -> tuple[list[str], list[str]]:
+    """Tables of a database that can be read in full, and those that cannot.
+
+    The database itself is among the latter when it cannot be opened.
+    """
+    try:
+        with Warehouse.open(root, read_only=True) as warehouse:
+            damaged = [problem.place for problem in damaged_tables(warehouse)]
+            return [t for t in stored_tables(warehouse) if t not in damaged], damaged
+    except DamagedDatabase:
+        return [], [DATABASE]
+    except duckdb.Error as error:
+        if not is_damage(error):
+            raise
+        return [], [DATABASE]
+
+
 def _check_books(warehouse: Warehouse, runs: Sequence[Run], found: Found) -> list[_Stage]:
     """Check what the database says about the runs; the stages whose files are to be checked."""
     found.problems += _datasets(warehouse, {run.dataset for run in runs})

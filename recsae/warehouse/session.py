@@ -22,8 +22,8 @@ Trace = Callable[[str, Mapping[str, object]], None]
 """Called with the text and the bound values of every statement before it runs."""
 
 REBUILD = {
-    "cases": "recsae train {model} {dataset} --force",
-    "recommendations": "recsae train {model} {dataset} --force",
+    "cases": "{command} --force",
+    "recommendations": "{command} --force",
     "activations": "recsae sae encode {run_id} --force",
 }
 """Command that writes the Parquet files of a kind again."""
@@ -132,18 +132,20 @@ class Session:
             return None
         kind, folder, _ = match[1].split("/", 2)
         run_id = folder.removeprefix("run_id=")
-        hint = REBUILD[kind].format(run_id=run_id, **self._made_by(run_id))
+        hint = REBUILD[kind].format(run_id=run_id, command=self._made_by(run_id))
         return DataError(f"{self.root / match[1]} is missing or damaged", hint)
 
-    def _made_by(self, run_id: str) -> dict[str, str]:
-        """Model and data set of a run, to be used in a command; their names when unknown."""
+    def _made_by(self, run_id: str) -> str:
+        """The command that made a run; with MODEL and DATASET when nothing is known of it."""
         with suppress(duckdb.Error):
             found = self.probe(
-                "select model, dataset from raw.runs where run_id = $run_id", {"run_id": run_id}
+                "select coalesce(params ->> '$.command', 'recsae train ' || model || ' ' || dataset) "
+                "as command from raw.runs where run_id = $run_id",
+                {"run_id": run_id},
             )
             for row in found.to_dicts():
-                return row
-        return {"model": "MODEL", "dataset": "DATASET"}
+                return str(row["command"])
+        return "recsae train MODEL DATASET"
 
     @contextmanager
     def transaction(self) -> Iterator[None]:

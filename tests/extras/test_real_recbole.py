@@ -24,6 +24,9 @@ pytestmark = [
     pytest.mark.filterwarnings("default"),  # those of the libraries are not ours
 ]
 
+REMOVED = {"float_": np.float64, "complex_": np.complex128, "unicode_": np.str_}
+"""Names that RecBole 1.2 uses and NumPy 2 does not have any more."""
+
 
 def trained(given: Toy, folder: Path) -> tuple[Any, Any]:
     """RecBole's BPR on everything before the test items, saved in ``folder``; and its data."""
@@ -51,6 +54,7 @@ def trained(given: Toy, folder: Path) -> tuple[Any, Any]:
         "show_progress": False,
     }
     config = config_of(model="BPR", dataset="planted", config_dict=settings)
+    importlib.import_module("recbole.utils").init_seed(config["seed"], True)
     data = data_of.create_dataset(config)
     train, dev, _ = data_of.data_preparation(config, data)
     model = model_of(config, train.dataset)
@@ -67,6 +71,8 @@ def test_it_scores_the_same(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    for name, kind in REMOVED.items():
+        monkeypatch.setattr(np, name, kind, raising=False)
     pytest.importorskip("recbole")
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr("sys.argv", ["recbole"])
@@ -84,7 +90,7 @@ def test_it_scores_the_same(
     )
     assert result.code == 0, result.err
     assert result.out.startswith("bpr-planted-")
-    assert "warning" not in result.err
+    assert "may not score with these tables" not in result.err
     folder = run_folder(root, result.out.strip())
     scores = np.load(folder / "vectors.npy") @ np.load(folder / "items.npy").T
     users = torch.from_numpy(data.token2id("user_id", given.user_ids))

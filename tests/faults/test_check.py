@@ -143,7 +143,7 @@ def test_other_numbers_of_rows_are_named(own: Finished) -> None:
     assert said(check(own.root)) == [
         (None, None, "raw.users", "has 299 rows of data set planted, not 300"),
         (own.sae, "concepts", "concepts.labels", "has no rows of the run"),
-        (own.sae, "confidence", "confidence.scores", "has no rows of the run"),
+        (own.sae, "confidence", "confidence.scores", "is missing"),
         (own.sae, "encode", f"activations/run_id={own.sae}", f"has {n} rows, not {n + 1}"),
     ]
 

@@ -1,4 +1,4 @@
-"""Every test that docs/reliability.md names exists, and is marked there when it has to be asked for."""
+"""Every test that docs/reliability.md names exists, and one to be asked for is marked there."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ import recsae
 
 REPOSITORY = Path(recsae.__file__).parents[1]
 PAGE = REPOSITORY / "docs" / "reliability.md"
-TEST = re.compile(r"`(tests/[\w/]+\.py)::(test_\w+)`( †)?")
+TEST = re.compile(r"`([\w/]+\.py)::(test_\w+)`( †)?")
 
 
-def tests_of(path: Path) -> dict[str, str]:
+def functions_of(path: Path) -> dict[str, str]:
     """Name -> decorators of every test of a file."""
     tree = ast.parse(path.read_text(encoding="utf-8"))
     return {
@@ -29,7 +29,7 @@ def tests_of(path: Path) -> dict[str, str]:
     ("file", "test", "marked"), sorted(set(TEST.findall(PAGE.read_text("utf-8"))))
 )
 def test_the_page_names_tests_that_exist(file: str, test: str, marked: str) -> None:
-    found = tests_of(REPOSITORY / file)
+    found = functions_of(REPOSITORY / "tests" / file)
     assert test in found
     assert not marked or "fault" in found[test]
 

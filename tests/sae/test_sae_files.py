@@ -14,10 +14,12 @@ import torch
 from sae.toy_vectors import Watcher, random_sae, random_vectors
 from safetensors.torch import load_file, save_file
 
-from recsae.errors import DataError
+import recsae
+from recsae.errors import DataError, UsageError
 from recsae.progress import Reporter
 from recsae.sae import encode as module
 from recsae.sae.encode import ACTIVATIONS, decoder_items, write_activations
+from recsae.sae.export import export
 from recsae.sae.model import SAE
 
 WEIGHTS, SIZES = "model.safetensors", "config.json"
@@ -220,3 +222,53 @@ def test_decoder_items_equal_brute_force(n_items: int) -> None:
     assert frame["item_id"].to_list() == (order + 1).reshape(-1).tolist()
     expected = np.take_along_axis(scores, order, axis=1).reshape(-1)
     np.testing.assert_allclose(frame["score"], expected, rtol=1e-4, atol=1e-4)
+
+
+def plain(weights: dict[str, Any], k: int, vectors: torch.Tensor) -> tuple[Any, Any]:
+    """Dense latents and reconstruction by the formula that both libraries have."""
+    pre = (vectors - weights["b_dec"]) @ weights["W_enc"] + weights["b_enc"]
+    values, indices = pre.relu().topk(k, dim=1)
+    z = torch.zeros_like(pre).scatter(1, indices, values)
+    return z, z @ weights["W_dec"] + weights["b_dec"]
+
+
+@pytest.mark.parametrize("layout", ["sparsify", "sae-lens"])
+def test_exported_to_another_library(layout: str, tmp_path: Path) -> None:
+    """Read back by its names and computed by its formula: the same latents and vectors."""
+    sae, vectors = random_sae(5, 40, 4, scaled=True), random_vectors(60, 5)
+    export(sae, tmp_path / "new" / layout, layout)
+    config = json.loads((tmp_path / "new" / layout / "cfg.json").read_text())
+    if layout == "sparsify":
+        weights = load_file(tmp_path / "new" / layout / "sae.safetensors")
+        weights["W_enc"] = weights.pop("encoder.weight").T
+        weights["b_enc"] = weights.pop("encoder.bias")
+        assert (config["d_in"], config["num_latents"]) == (5, 40)
+    else:
+        weights = load_file(tmp_path / "new" / layout / "sae_weights.safetensors")
+        assert (config["d_in"], config["d_sae"], config["architecture"]) == (5, 40, "topk")
+    z, rebuilt = plain(weights, config["k"], vectors)
+    values, indices = sae.encode(vectors)
+    own = torch.zeros(60, 40).scatter(1, indices, values)
+    torch.testing.assert_close(z, own, rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(rebuilt, sae.decode(values, indices), rtol=1e-4, atol=1e-5)
+
+
+def test_an_unknown_layout(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="layout is 'onnx', but it must be sparsify or sae-lens"):
+        export(random_sae(5, 9, 3), tmp_path, "onnx")
+
+
+def test_the_package_has_it_by_name(folder: Path) -> None:
+    assert recsae.SAE is SAE
+    assert recsae.SAE.load(str(folder)).h == 9
+    with pytest.raises(AttributeError, match="has no attribute 'SEA'"):
+        recsae.SEA  # noqa: B018
+
+
+def test_encoding_does_not_depend_on_how_many_rows(monkeypatch: pytest.MonkeyPatch) -> None:
+    sae, vectors = random_sae(5, 40, 4, scaled=True), random_vectors(60, 5)
+    whole = sae.encode(vectors)
+    monkeypatch.setattr("recsae.sae.model.ENCODE_ROWS", 7)
+    parts = sae.encode(vectors)
+    assert torch.equal(parts.indices, whole.indices)
+    torch.testing.assert_close(parts.values, whole.values)

@@ -149,6 +149,10 @@ def test_vectors_that_do_not_fit(given: Toy) -> None:
     assert error.hint == "use --score dot"
     placed = table_of("i", items.vectors, items.ids, positions=np.arange(80))
     assert "an item has one vector" in refused(given, users, placed).message
+    long = table_of("u", users.vectors * 1e20, users.ids)
+    far = table_of("i", items.vectors * 1e20, items.ids)
+    assert "that their scores may be infinite" in refused(given, long, far).message
+    match(given.content, long, far, "cosine")
     biased = table_of("u", users.vectors, users.ids, bias=np.ones(60))
     assert "ranks nothing" in refused(given, biased, items).message
 
