@@ -364,13 +364,13 @@ def show(result: dict[str, Any], most: float) -> None:
     console.print(table)
 
 
-def large(n: int, folder: Path, in_memory: int) -> None:
-    """One epoch on n vectors in a file: its rate and peak memory, beside the rate in memory."""
+def large(n: int, folder: Path, in_memory: int, epochs: int) -> None:
+    """Train on n vectors in a file: the rate and peak memory, beside the rate in memory."""
     path = folder / "vectors.npy"
     if not path.exists():
         write_large(path, n)
-    config = SAEConfig(k=K, scale=H // D, epochs=1)
-    heldout = planted(TEST, seed=1)
+    config = SAEConfig(k=K, scale=H // D, epochs=epochs)
+    heldout = planted(TEST)
 
     def rate(source: Any, name: str) -> float:
         own = folder / name
@@ -379,18 +379,22 @@ def large(n: int, folder: Path, in_memory: int) -> None:
         started = time.process_time(), time.monotonic()
         _, history = fit(source, heldout, config, own, name, reporter())
         cpu, wall = time.process_time() - started[0], time.monotonic() - started[1]
+        trained = source.n * epochs
         print(
-            f"{name}: {source.n:,} vectors, {source.n / cpu:,.0f} a processor second, "
-            f"{source.n / wall:,.0f} a second, {cpu:.0f} s of {wall:.0f} s, "
+            f"{name}: {trained:,} vectors, {trained / cpu:,.0f} a processor second, "
+            f"{trained / wall:,.0f} a second, {cpu:.0f} s of {wall:.0f} s, "
             f"FVU {history[0]['FVU']:.3f}, peak {peak_memory_mb():,.0f} MB",
             flush=True,
         )
-        return source.n / cpu
+        return trained / cpu
 
     reset_peak_memory()
     from_file = rate(FileVectors(path, folder), "file")
-    vectors = torch.from_numpy(np.fromfile(path, np.float32, in_memory * D, offset=128))
-    from_memory = rate(MemoryVectors(vectors.view(-1, D)), "memory")
+    if n > in_memory:  # the same vectors from both, because AuxK depends on how many there are
+        few = torch.arange(n) < in_memory
+        from_file = rate(FileVectors(path, folder, few), "start of the file")
+    start = np.load(path, mmap_mode="r")[:in_memory]
+    from_memory = rate(MemoryVectors(torch.from_numpy(np.array(start))), "memory")
     print(f"from the file: {from_file / from_memory:.0%} of the rate in memory")
 
 
@@ -427,7 +431,10 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=1.0, help="of each row and round")
     parser.add_argument("--most", type=float, default=60.0, help="seconds to reach the FVU in")
     parser.add_argument("--large", type=int, metavar="N", help="train on N vectors in a file")
-    parser.add_argument("--in-memory", type=int, default=2_000_000, help="the same, in memory")
+    parser.add_argument(
+        "--in-memory", type=int, default=2_000_000, help="how many of them in memory"
+    )
+    parser.add_argument("--epochs", type=int, default=1, help="passes of --large")
     parser.add_argument("--encode", type=int, metavar="N", help="encode and write N vectors")
     parser.add_argument("--threads", type=int, default=2, help="threads of --encode")
     parser.add_argument("--folder", type=Path, help="where files go; else a temporary folder")
@@ -438,7 +445,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as temporary:
         folder = options.folder or Path(temporary)
         if options.large:
-            large(options.large, folder, options.in_memory)
+            large(options.large, folder, options.in_memory, options.epochs)
             return
         if options.encode:
             encode_rate(options.encode, folder, options.threads)

@@ -21,11 +21,14 @@ from torch import Tensor
 
 from recsae.errors import DataError
 
-BLOCK = 65_536
+BLOCK = 16_384
 """Vectors read at once."""
 
-BUCKET_BYTES = 64 * 2**20
-"""Mean size of a bucket, one of which is in memory."""
+BUCKET_BYTES = 16 * 2**20
+"""Mean size of a bucket, one of which is in memory and in the cache of a processor."""
+
+MOST_BUCKETS = 256
+"""Files that are open at once; buckets grow instead."""
 
 
 class Vectors(ABC):
@@ -126,11 +129,12 @@ class FileVectors(Vectors):
 
     def _scatter(self, folder: Path, generator: torch.Generator) -> list[Path]:
         """Write each vector to a random bucket; returns the files of the buckets."""
-        count = max(1, math.ceil(4 * self.n * self.d / BUCKET_BYTES))
+        count = min(max(1, math.ceil(4 * self.n * self.d / BUCKET_BYTES)), MOST_BUCKETS)
         paths = [folder / f"{number:05}.f32" for number in range(count)]
         files: list[RawIOBase] = [path.open("wb", buffering=0) for path in paths]
         try:
             for block in self.blocks():
+                # file after file gets its vectors of the block
                 bucket = torch.randint(count, (len(block),), generator=generator)
                 ordered, order = bucket.sort(stable=True)
                 content = memoryview(block[order].numpy().data).cast("B")

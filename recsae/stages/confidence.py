@@ -16,10 +16,8 @@ from recsae.stages.common import final_metrics, open_stage
 from recsae.stages.encode import load_sae
 from recsae.stages.stored import load_stored, require_cases
 from recsae.warehouse import Run, Warehouse, queries
+from recsae.warehouse.runs import KEPT_ALONE
 from recsae.warehouse.workspace import Workspace
-
-KEPT = "NDCG@10 kept by interpretable"
-"""Metric of a verified run: its interpretable latents alone against the recommender."""
 
 
 def confidence(
@@ -72,4 +70,4 @@ def _interpretable_alone(root: Path, run: Run, scores: pl.DataFrame) -> dict[str
     plain, rebuilt = stored.evaluate("test"), stored.evaluate("test", rebuild)
     if not plain.get("NDCG@10"):
         return {}
-    return {KEPT: rebuilt["NDCG@10"] / plain["NDCG@10"]}
+    return {KEPT_ALONE: rebuilt["NDCG@10"] / plain["NDCG@10"]}

@@ -30,6 +30,12 @@ RESULTS: dict[Stage, tuple[str, ...]] = {
 }
 """Tables, or all of a schema, whose rows a stage makes beside its Parquet folders."""
 
+KEPT_ALONE = "NDCG@10 kept by interpretable"
+"""Metric of a verified run: its interpretable latents alone against the recommender."""
+
+LATER_METRICS: dict[Stage, str] = {"encode": "activations", "confidence": KEPT_ALONE}
+"""Metric that a stage after the training adds to those of its run."""
+
 CONTROLS = ("untrained", "neurons")
 """Models of SAE runs that are there to be compared with; ``latest`` never means one of them."""
 
@@ -319,6 +325,11 @@ class Runs(Session):
                 "and list_contains($runs, run_id)",
                 {"runs": runs, "stages": list(stages)},
             )
+        self.execute(
+            "delete from raw.metrics where list_contains($metrics, metric) "
+            "and list_contains($runs, run_id)",
+            {"runs": runs, "metrics": [m for stage, m in LATER_METRICS.items() if stage in stages]},
+        )
         kept = {table for stage in STAGES if stage not in stages for table in RESULTS[stage]}
         for table in self._result_tables({one for stage in stages for one in RESULTS[stage]}):
             if table not in kept:

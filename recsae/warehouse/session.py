@@ -139,8 +139,9 @@ class Session:
         """The command that made a run; with MODEL and DATASET when nothing is known of it."""
         with suppress(duckdb.Error):
             found = self.probe(
-                "select coalesce(params ->> '$.command', 'recsae train ' || model || ' ' || dataset) "
-                "as command from raw.runs where run_id = $run_id",
+                "select coalesce(params ->> '$.command', "
+                "'recsae train ' || model || ' ' || dataset) as command "
+                "from raw.runs where run_id = $run_id",
                 {"run_id": run_id},
             )
             for row in found.to_dicts():

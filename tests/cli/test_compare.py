@@ -13,10 +13,10 @@ import torch
 from recsae.report.comparison import ROWS
 from recsae.sae.controls import control
 from recsae.stages import encode, evaluate
-from recsae.stages.confidence import KEPT
 from recsae.stages.encode import load_sae
 from recsae.stages.stored import load_stored
 from recsae.warehouse import Warehouse
+from recsae.warehouse.runs import KEPT_ALONE
 
 if TYPE_CHECKING:
     from conftest import Result
@@ -139,7 +139,7 @@ def test_interpretable_latents_alone(at: Finished) -> None:
     assert others
     sae.W_dec.data[others] = 0
     alone = vectors.evaluate("test", sae)["NDCG@10"]
-    assert stored[KEPT] == pytest.approx(alone / vectors.evaluate("test")["NDCG@10"])
+    assert stored[KEPT_ALONE] == pytest.approx(alone / vectors.evaluate("test")["NDCG@10"])
     assert evaluate(at.root, at.sae)[1]["NDCG@10"][2] > 0
 
 

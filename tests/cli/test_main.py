@@ -61,7 +61,8 @@ def test_help_has_an_example_that_fits(
     [
         (["nothing"], "No such command 'nothing'."),
         (["data", "nothing"], "No such command 'nothing'."),
-        (["query"], "Missing argument 'SQL|FILE.sql|STAGE.NAME'."),
+        (["query"], "no query is given"),
+        (["compare"], "Missing argument 'RUN...'."),
         (["runs", "--nothing"], "No such option"),
         (["runs", "extra"], "unexpected extra argument"),
     ],

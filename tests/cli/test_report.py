@@ -459,7 +459,8 @@ def test_latent_has_the_numbers_of_its_json(view: Callable[..., Result], whole: 
     assert text.out.startswith(f"latent {latent} of {whole.sae}: interpretable\n")
     assert f"{share(card['confidence'])} (at least {share(card['confidence_low'])}" in text.out
     assert f"fires on {card['n_fired']:,}; {card['n_active']:,} active" in text.out
-    assert list(data) == ["latent", "tags", "examples", "decoder_items", "users"]
+    parts = ["tags", "examples", "decoder_items", "descriptions", "users"]
+    assert list(data) == ["latent", *parts]
     for row in data["examples"]:
         assert f"{number(row['value'], 3)}  {row['title']}" in text.out
     for row in data["decoder_items"]:

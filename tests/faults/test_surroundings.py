@@ -137,6 +137,7 @@ def write(path: Path, head: tuple[str, ...], rows: list[tuple[object, ...]]) -> 
         writer.writerows(rows)
 
 
+@pytest.mark.fault
 def test_names_of_every_kind(cli: Cli, whole: Finished, tmp_path: Path) -> None:
     """Folders with spaces, quotes and other alphabets; ids, titles and tags with all of that."""
     folder = tmp_path / 'it\'s a "place" for ünï 雪 🎬 [1] {2} 100% #x'

@@ -21,6 +21,7 @@ from recsae.progress import Reporter
 from recsae.stages import PipelineConfig
 from recsae.warehouse import Warehouse, queries
 from recsae.warehouse.publish import refresh_views
+from recsae.warehouse.runs import LATER_METRICS
 
 # tensors this small gain nothing from a second thread, and lose much when the machine is busy
 torch.set_num_threads(1)
@@ -109,8 +110,8 @@ def _undo(warehouse: Warehouse, stage: str, whole: Finished) -> None:
         )
     for relation in RESULTS[stage]:
         warehouse.execute(f"delete from {relation} where run_id = $r", {"r": run_id})
-    if stage == "encode":
-        warehouse.execute("delete from raw.metrics where metric = 'activations'")
+    if metric := LATER_METRICS.get(name):
+        warehouse.execute("delete from raw.metrics where metric = $m", {"m": metric})
 
 
 RESULTS = {
@@ -195,8 +196,10 @@ def scores(root: Path, run_id: str) -> pl.DataFrame:
 
 
 def trained(relation: str) -> str:
-    """Leaves out the one metric that encode adds to those of the training."""
-    return "and metric <> 'activations'" if relation == "raw.metrics" else ""
+    """Leaves out the metrics that later stages add to those of the training."""
+    if relation != "raw.metrics":
+        return ""
+    return "".join(f" and metric <> '{metric}'" for metric in LATER_METRICS.values())
 
 
 def rows_of(root: Path, run_id: str, stage: str) -> dict[str, int]:

@@ -126,6 +126,7 @@ def test_a_kill_amid_verification(base: Path, whole: Finished, tmp_path: Path) -
     assert_mended(completed(COMMANDS["confidence"], place(own)), own.root, whole)
 
 
+@pytest.mark.fault
 def test_both_stages_of_timirec_go_on_from_their_checkpoints(base: Path, tmp_path: Path) -> None:
     """One command trains both: killed in the first, in the second, and then left alone."""
     data = planted_data(base)
