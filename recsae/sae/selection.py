@@ -11,6 +11,10 @@ from torch import Tensor
 
 from recsae.sae.model import SAE
 
+MARGIN = 2.0
+"""Standard errors by which an epoch has to be worse. With one, the highest of thirty noisy figures
+beats epochs that are as good, and the kept one has a needlessly high error."""
+
 Score = Callable[[SAE], Tensor]
 """Scores an autoencoder: one number per user (n,), the same users every time; higher is better."""
 
@@ -32,8 +36,8 @@ class Kept:
     def offer(self, epoch: int, sae: SAE, error: float, scores: Tensor | None) -> None:
         """Keep this epoch, if it is better than the one kept.
 
-        An epoch whose mean score is less than one standard error of the paired difference below the
-        best one counts as good as that; among these the one with the lowest held-out ``error`` is
+        An epoch whose mean score is less than ``MARGIN`` standard errors of the paired difference
+        below the best one counts as good as that; among these the one with the lowest held-out ``error`` is
         kept. Without scores all are as good, and without an error the last one is kept.
         """
         scores = torch.zeros(0) if scores is None else scores
@@ -47,8 +51,8 @@ class Kept:
 
 
 def is_worse(scores: Tensor, best: Tensor) -> bool:
-    """Whether the mean of (n,) is below that of ``best`` by more than the paired standard error."""
+    """Whether the mean of (n,) is below that of ``best`` by ``MARGIN`` paired standard errors."""
     if len(scores) < 2:
         return False
     difference = (best - scores).double()
-    return bool(difference.mean() > difference.std() / math.sqrt(len(scores)))
+    return bool(difference.mean() > MARGIN * difference.std() / math.sqrt(len(scores)))
