@@ -34,7 +34,14 @@
 --                                  (less) and interpretable share (more; none where not verified),
 --                                  and better in one; of 0.001, 0.1 and 0.01 less is no difference
 with runs as (
-    select * from raw.runs where parent_run_id = $run_id and kind = 'sae' and status = 'done'
+    select *
+    from raw.runs
+    where
+        parent_run_id = $run_id
+        and kind = 'sae'
+        and status = 'done'
+        -- nobody trained the controls
+        and coalesce(model, '') not in ('untrained', 'neurons')
 ),
 
 verified as (
