@@ -38,7 +38,7 @@ class Kept:
 
         An epoch whose mean score is less than ``MARGIN`` standard errors of the paired difference
         below the best one counts as good as that; among these the one with the lowest held-out
-        ``error`` is kept. Without scores all are as good, and without an error the last one is kept.
+        ``error`` is kept. Without scores all are as good; without an error the last one is kept.
         """
         scores = torch.zeros(0) if scores is None else scores
         if not self.epoch or (len(scores) and scores.mean() > self.best.mean()):
