@@ -111,23 +111,12 @@ class Warehouse:
         >>> report["run"]["n_latents"]
         8
         """
-        from recsae.report.comparison import measures
+        from recsae.report.collect import collect, verified_run
         from recsae.warehouse import Warehouse as Store
 
         with Store.open(self.path, read_only=True) as store:
-            run_id = store.find_run(run, "sae").run_id
-            store.require_stage(run_id, "confidence", f"recsae confidence {run_id}")
-            key = {"run_id": run_id}
-            controls = {
-                name: measures(store.query("report.overview", {"run_id": one}).row(0, named=True))
-                for one, name in store.query("report.controls", key).rows()
-            }
-            return {
-                "run": store.query("report.overview", key).row(0, named=True),
-                "histogram": store.query("report.confidence_histogram", key).to_dicts(),
-                "concepts": store.query("report.best_concepts", key).filter(place=1).to_dicts(),
-                "controls": controls,
-            }
+            found = collect(store, verified_run(store, run))
+        return found.as_json([row for row in found.concepts if row["place"] == 1])
 
     def sae(self, run: str = "latest") -> SAE:
         """The trained autoencoder of an SAE run, a torch module.

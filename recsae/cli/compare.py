@@ -26,13 +26,14 @@ def compare(
     Example:
       recsae compare sae-sasrec-ml-100k-k8 untrained-sasrec-ml-100k-k8
     """
-    from recsae.cli.report import verified_run, write, write_json
+    from recsae.cli.report import write, write_json
+    from recsae.report.collect import run_card, verified_run
     from recsae.report.comparison import comparison, measures
     from recsae.warehouse import Warehouse
 
     with Warehouse.open(warehouse, read_only=True) as store:
         ids = dict.fromkeys(verified_run(store, ref) for ref in runs)
-        cards = [store.query("report.overview", {"run_id": one}).row(0, named=True) for one in ids]
+        cards = [run_card(store, run_id) for run_id in ids]
     if as_json:
         write_json([measures(card) for card in cards])
     else:

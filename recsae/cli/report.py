@@ -16,8 +16,6 @@ from recsae.errors import UsageError
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
-    from recsae.warehouse import Warehouse
-
 TOP = 12
 """Concepts listed by default."""
 
@@ -45,27 +43,19 @@ def print_report(
     root: Path, ref: str, *, top: int = TOP, every: bool = False, as_json: bool = False
 ) -> None:
     """Write the report of a run to stdout."""
-    from recsae.report.comparison import measures
+    from recsae.report.collect import collect, verified_run
     from recsae.report.tables import report as render
     from recsae.warehouse import Warehouse
 
     with Warehouse.open(root, read_only=True) as store:
-        key = {"run_id": verified_run(store, ref)}
-        card = store.query("report.overview", key).row(0, named=True)
-        histogram = store.query("report.confidence_histogram", key).to_dicts()
-        concepts = store.query("report.best_concepts", key).to_dicts()
-        controls = [
-            (name, store.query("report.overview", {"run_id": run_id}).row(0, named=True))
-            for run_id, name in store.query("report.controls", key).rows()
-        ]
-    found = [row for row in concepts if every or row["place"] == 1]
+        parts = collect(store, verified_run(store, ref))
+    found = [row for row in parts.concepts if every or row["place"] == 1]
     shown = found[:top] if top else found
     if as_json:
-        known = {name: measures(one) for name, one in controls}
-        parts = {"run": card, "histogram": histogram, "concepts": shown, "controls": known}
-        write_json(parts)
+        write_json(parts.as_json(shown))
     else:
-        write(render(card, histogram, shown, len(found) - len(shown), controls))
+        left = len(found) - len(shown)
+        write(render(parts.card, parts.histogram, shown, left, parts.controls))
 
 
 def latent(
@@ -83,6 +73,7 @@ def latent(
     Example:
       recsae latent latest 42
     """
+    from recsae.report.collect import verified_run
     from recsae.report.tables import latent_card
     from recsae.warehouse import Warehouse
 
@@ -116,13 +107,6 @@ def latent(
             parts["descriptions"],
         )
     )
-
-
-def verified_run(store: Warehouse, ref: str) -> str:
-    """The SAE run meant by a reference; MissingStageError when its concepts are not verified."""
-    run_id = store.find_run(ref, "sae").run_id
-    store.require_stage(run_id, "confidence", f"recsae confidence {run_id}")
-    return run_id
 
 
 def write(renderable: RenderableType) -> None:

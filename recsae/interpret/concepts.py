@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 
 from recsae.config import ConceptsConfig
+from recsae.warehouse import runs
 from recsae.warehouse.workspace import Workspace
 
 CASES = (
@@ -22,14 +23,7 @@ TAGS = ("staging.tags", "concepts.tag_spread", "concepts.concept_tags")
 
 ITEMS = ("concepts.latent_items", "concepts.item_exposure")
 
-STORED = (
-    "staging.cases",
-    "staging.item_sides",
-    "staging.level_edges",
-    "concepts.concept_tags",
-    "concepts.labels",
-    "concepts.example_items",
-)
+STORED = runs.STORED["concepts"]
 """Relations that the stage leaves in the warehouse; the others are steps on the way."""
 
 

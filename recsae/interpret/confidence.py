@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping
 
 from recsae.config import ConfidenceConfig
 from recsae.interpret.concepts import TAGS, prepare_cases
+from recsae.warehouse import runs
 from recsae.warehouse.workspace import Workspace
 
 TRIALS = (
@@ -29,7 +30,7 @@ REFERENCE = (
 READ = ("staging.user_sides", "concepts.concept_tags", "concepts.labels")
 """Relations taken from the warehouse."""
 
-STORED = ("confidence.verification", "confidence.scores")
+STORED = runs.STORED["confidence"]
 """Relations left in the warehouse."""
 
 

@@ -16,7 +16,7 @@ from recsae.stages.common import open_stage
 from recsae.stages.concepts import concepts
 from recsae.stages.confidence import confidence
 from recsae.stages.encode import encode
-from recsae.stages.sae_train import draw_user_sides, publish_sae
+from recsae.stages.sae_train import draw_user_sides, name_sae_run, publish_sae
 from recsae.stages.stored import load_stored, train_hint
 from recsae.warehouse import Run, Warehouse
 from recsae.warehouse.runs import CONTROLS
@@ -54,8 +54,7 @@ def _make(root: Path, run: Run, name: str, force: bool, reporter: Reporter) -> s
         parent = warehouse.run(str(run.parent_run_id))
         state = warehouse.require_stage(parent.run_id, "train", train_hint(parent))
         identity = digest("control", name, params, parent.run_id, state.input_hash)
-        base = parent.run_id.rsplit("-", 1)[0]
-        run_id = warehouse.name_run(f"{name}-{base}-k{params['k']}", identity)
+        run_id = name_sae_run(warehouse, parent, params["k"], identity, name)
     config = SAEConfig.from_json(params)
     stored = load_stored(root, parent)
     generator = epoch_generator(config.seed, 0)

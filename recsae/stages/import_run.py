@@ -25,9 +25,9 @@ from recsae.stages.train import (
     name_run,
     publish_recommender,
     sequences_of,
-    sha256,
 )
 from recsae.warehouse import Warehouse
+from recsae.warehouse.checksums import sha256
 
 SAE_KEYS = {
     "W_dec": f"{rechorus.SAE_PREFIX}W_dec",

@@ -27,7 +27,6 @@ from recsae.stages.stored import train_hint
 from recsae.stages.train import train
 from recsae.warehouse import Run, StageState, Warehouse, run_lock, statements, temp_folder
 from recsae.warehouse.check import (
-    TABLES,
     Problem,
     check,
     file_problem,
@@ -37,7 +36,7 @@ from recsae.warehouse.check import (
 from recsae.warehouse.checksums import parquet_path, results_in, run_path
 from recsae.warehouse.files import DATABASE
 from recsae.warehouse.publish import PUBLISHED_BY
-from recsae.warehouse.runs import CONTROLS, STAGES
+from recsae.warehouse.runs import CONTROLS, STAGES, STORED
 from recsae.warehouse.store import DATASET_TABLES
 
 SIDES = "staging.user_sides"
@@ -289,7 +288,7 @@ def _repair_database(job: _Repair, problems: list[Problem]) -> None:
 
 def _made_by_stages() -> set[str]:
     """Tables that a stage after the training fills again."""
-    return {table for stage in STAGES for table in TABLES.get(stage, ())}
+    return {table for tables in STORED.values() for table in tables}
 
 
 def _salvage(root: Path, aside: Path, tables: list[str]) -> None:

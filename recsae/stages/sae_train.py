@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -22,6 +21,7 @@ from recsae.sae.vectors import FileVectors, MemoryVectors, Vectors, sample
 from recsae.stages.common import StageRun, final_metrics, metric_rows, open_stage
 from recsae.stages.stored import Stored, load_stored, require_one_vector, train_hint
 from recsae.warehouse import Run, Warehouse, run_folder
+from recsae.warehouse.checksums import sha256
 
 FOLDER = "sae"
 """Folder of the trained autoencoder inside the run's folder."""
@@ -55,7 +55,7 @@ def train_sae(
     config = config.for_vectors(round(n * (1 - config.heldout_share)), d)
     SAE(d, config.latents(d), config.k)  # refuses a k that does not fit before anything is stored
     # the hash costs .5 s per GB, and tells vectors apart that other threads or versions made
-    made = (state.input_hash, _sha256(run_folder(root, parent.run_id) / VECTORS))
+    made = (state.input_hash, sha256(run_folder(root, parent.run_id) / VECTORS))
     identity = digest("sae", TRAINING_VERSION, config.to_json(), parent.run_id, *made)
     with Warehouse.open(root) as warehouse:
         run_id = name_sae_run(warehouse, parent, config.k, identity)
@@ -88,10 +88,12 @@ def train_sae(
     return run_id
 
 
-def name_sae_run(warehouse: Warehouse, parent: Run, k: int, identity: str) -> str:
-    """The id of an SAE run: it has the parent's id in it, without the hash."""
+def name_sae_run(
+    warehouse: Warehouse, parent: Run, k: int, identity: str, first: str = "sae"
+) -> str:
+    """The id of an SAE run: after its first word the parent's id, without the hash, and k."""
     base = parent.run_id.rsplit("-", 1)[0]
-    return warehouse.name_run(f"sae-{base}-k{k}", identity)
+    return warehouse.name_run(f"{first}-{base}-k{k}", identity)
 
 
 def draw_user_sides(root: Path, run_id: str, config: SAEConfig) -> pl.DataFrame:
@@ -114,14 +116,6 @@ def _is_heldout(stored: Stored, sides: pl.DataFrame) -> Tensor:
 def _heldout_users(sides: pl.DataFrame) -> Tensor:
     users = sides.filter("is_heldout")["user_id"].sort()
     return torch.from_numpy(users.cast(pl.Int64).to_numpy().copy())
-
-
-def _sha256(path: Path) -> str:
-    """Hex digest of a file's content; of nothing where there is no file, which is found later."""
-    if not path.is_file():
-        return ""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _sources(stage: StageRun, stored: Stored, sides: pl.DataFrame) -> tuple[Vectors, Vectors]:

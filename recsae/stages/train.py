@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
@@ -27,6 +26,7 @@ from recsae.recommenders.timirec import TiMiRec
 from recsae.recommenders.trainer import CHECKPOINT, evaluate, fit
 from recsae.stages.common import StageRun, final_metrics, metric_rows, open_stage
 from recsae.warehouse import Warehouse, run_folder
+from recsae.warehouse.checksums import sha256
 
 WEIGHTS = "model.safetensors"
 
@@ -153,11 +153,6 @@ def _reference_ids(source: pl.Series, what: str, dataset: str) -> Tensor:
             "recsae data prepare rechorus --source FOLDER",
         )
     return torch.from_numpy(ids.to_numpy().copy())
-
-
-def sha256(path: Path) -> str:
-    """Hex digest of a file's content."""
-    return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
 def _is(name: str, config: TrainConfig, stage: str) -> bool:

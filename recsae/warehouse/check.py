@@ -20,23 +20,8 @@ from recsae.warehouse.checksums import measure, parquet_path, results_in, run_pa
 from recsae.warehouse.connection import DamagedDatabase, connect, first_line, is_damage
 from recsae.warehouse.files import DATABASE, is_locked
 from recsae.warehouse.publish import kinds_of
-from recsae.warehouse.runs import Run
+from recsae.warehouse.runs import STORED, Run
 from recsae.warehouse.store import DATASET_TABLES, Warehouse
-
-TABLES = {
-    "train": ("staging.user_sides",),
-    "encode": ("raw.decoder_items",),
-    "concepts": (
-        "staging.cases",
-        "staging.item_sides",
-        "staging.level_edges",
-        "concepts.concept_tags",
-        "concepts.labels",
-        "concepts.example_items",
-    ),
-    "confidence": ("confidence.verification", "confidence.scores"),
-}
-"""Tables of each stage of an autoencoder."""
 
 MAY_BE_EMPTY = ("concepts.concept_tags", "concepts.example_items", "confidence.verification")
 
@@ -234,8 +219,8 @@ def _run_rows(warehouse: Warehouse, run: Run, done: list[str]) -> Iterator[Probl
     if run.parent_run_id and run.parent_run_id not in known:
         what = f"run {run.parent_run_id} that it is built on is not there"
         yield Problem(run.run_id, "train", "raw.runs", what)
-    for stage in done:
-        for table in TABLES[stage] if run.kind == "sae" else ():
+    for stage in (one for one in STORED if one in done and run.kind == "sae"):
+        for table in STORED[stage]:
             if not warehouse.exists(table):
                 yield Problem(run.run_id, stage, table, "is missing")
             elif table in MAY_BE_EMPTY:

@@ -30,6 +30,11 @@ def measure(path: Path) -> tuple[int, str]:
         return file.tell(), digest
 
 
+def sha256(path: Path) -> str:
+    """SHA-256 of a file's content."""
+    return measure(path)[1]
+
+
 def run_path(run_id: str) -> str:
     """Folder of a run's own files below the warehouse."""
     return f"runs/{run_id}"

@@ -22,13 +22,26 @@ Stage = Literal["train", "encode", "concepts", "confidence"]
 STAGES: tuple[Stage, ...] = ("train", "encode", "concepts", "confidence")
 """In the order in which a run goes through them; a recommender has only the first."""
 
-RESULTS: dict[Stage, tuple[str, ...]] = {
+STORED: dict[Stage, tuple[str, ...]] = {
     "train": ("staging.user_sides",),
     "encode": ("raw.decoder_items",),
-    "concepts": ("staging.*", "concepts.*"),
-    "confidence": ("confidence.*", "raw.descriptions", "raw.predictions", "raw.judgements"),
+    "concepts": (
+        "staging.cases",
+        "staging.item_sides",
+        "staging.level_edges",
+        "concepts.concept_tags",
+        "concepts.labels",
+        "concepts.example_items",
+    ),
+    "confidence": ("confidence.verification", "confidence.scores"),
 }
-"""Tables, or all of a schema, whose rows a stage makes beside its Parquet folders."""
+"""Tables in which a stage of an autoencoder leaves rows, beside its Parquet folders."""
+
+JUDGED = (
+    *("raw.descriptions", "raw.predictions", "raw.judgements"),
+    *("confidence.judge_predictions", "confidence.judge_scores"),
+)
+"""Tables of the judges, who go by what the confidence stage has left."""
 
 KEPT_ALONE = "NDCG@10 kept by interpretable"
 """Metric of a verified run: its interpretable latents alone against the recommender."""
@@ -330,23 +343,14 @@ class Runs(Session):
             "and list_contains($runs, run_id)",
             {"runs": runs, "metrics": [m for stage, m in LATER_METRICS.items() if stage in stages]},
         )
-        kept = {table for stage in STAGES if stage not in stages for table in RESULTS[stage]}
-        for table in self._result_tables({one for stage in stages for one in RESULTS[stage]}):
-            if table not in kept:
-                self.execute(
-                    f"delete from {statements.name(table)} where list_contains($runs, run_id)",
-                    {"runs": runs},
-                )
-
-    def _result_tables(self, named: set[str]) -> list[str]:
-        """The tables of ``RESULTS`` that exist."""
-        found = self.sql(
-            "select schema_name || '.' || table_name as name, schema_name || '.*' as every "
-            "from duckdb_tables() where database_name = current_database() order by name"
-        )
-        return found.filter(pl.col("name").is_in(named) | pl.col("every").is_in(named))[
-            "name"
-        ].to_list()
+        tables = {table for stage in stages for table in STORED[stage]}
+        if "confidence" in stages:
+            tables.update(JUDGED)
+        for table in sorted(filter(self.exists, tables)):
+            self.execute(
+                f"delete from {statements.name(table)} where list_contains($runs, run_id)",
+                {"runs": runs},
+            )
 
     def finish_stage(
         self, run_id: str, stage: Stage, *, seconds: float, peak_memory_mb: float | None = None

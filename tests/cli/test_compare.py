@@ -12,7 +12,7 @@ import torch
 
 from recsae.report.comparison import ROWS
 from recsae.sae.controls import control
-from recsae.stages import encode, evaluate
+from recsae.stages import evaluate
 from recsae.stages.encode import load_sae
 from recsae.stages.stored import load_stored
 from recsae.warehouse import Warehouse
@@ -109,7 +109,6 @@ def test_controls_are_runs_with_the_same_cases(at: Finished) -> None:
             assert cases
         assert warehouse.find_run("latest").run_id == at.sae
         assert warehouse.find_run(at.recommender, "sae").run_id == at.sae
-    assert encode.__name__ == "encode"
 
 
 def test_training_beats_its_controls(at: Finished) -> None:
