@@ -30,12 +30,12 @@ from rich.table import Table
 from torch import Tensor
 from torch.nn import functional as F
 
-from recsae.config import ConceptsConfig, ConfidenceConfig, SAEConfig, digest
+from recsae.config import MOST_SCALE, ConceptsConfig, ConfidenceConfig, SAEConfig, digest
 from recsae.progress import Reporter
 from recsae.recommenders.ranking import held_out_cases, top_items
 from recsae.recommenders.trainer import epoch_generator
 from recsae.sae.model import SAE, Encoding, auxk_loss, fvu
-from recsae.sae.presets import preset
+from recsae.sae.presets import preset, with_preset
 from recsae.sae.trainer import measure, rate_factor
 from recsae.stages import concepts, confidence, encode
 from recsae.stages.common import open_stage
@@ -95,8 +95,9 @@ class Variant:
     """Divide each dimension by its own deviation instead of all by one number."""
 
     def config(self, seed: int) -> SAEConfig:
-        own = dict(self.settings)
-        return preset(own.pop("k", None)).with_options(**own, seed=seed)
+        usual = SAEConfig(scale=MOST_SCALE, seed=seed)
+        revival = "auxk" if self.aux != "none" else "restarts" if self.resample else "none"
+        return with_preset(usual.with_options(**self.settings, revival=revival))
 
 
 RESTARTS = tuple(epoch / 30 for epoch in range(2, 28))
@@ -124,7 +125,7 @@ RECIPES: dict[str, Variant] = {
 
 def _dead(k: int, scale: int) -> dict[str, Variant]:
     """Ways to fewer dead latents at one size."""
-    size, lr = {"k": k, "scale": scale}, preset(k).lr
+    size, lr = {"k": k, "scale": scale}, preset(k, scale).lr
     return {
         "base": Variant(size),
         "no revival": Variant(size, aux="none"),

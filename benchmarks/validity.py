@@ -165,7 +165,7 @@ def trained(root: Path, data: Path, dataset: str, seed: int) -> Place:
     config: TrainConfig = preset("SASRec", dataset, seed=seed, emb_size=32)
     quiet = Reporter()
     run = stages.train(root, data, "SASRec", dataset, config, force=False, reporter=quiet)
-    sae = SAEConfig(k=4, scale=4, seed=seed)
+    sae = SAEConfig(k=4, scale=4, lr=4e-3, revival="auxk", seed=seed)
     run_id = stages.train_sae(root, run, sae, force=False, reporter=quiet)
     stages.encode(root, run_id, force=False, reporter=quiet)
     return Place(root, run_id)

@@ -263,9 +263,9 @@ class Warehouse:
         True
         """
         from recsae import stages
-        from recsae.sae.presets import preset
+        from recsae.config import SAEConfig
 
-        config = _with_options(preset(k), options)
+        config = _with_options(SAEConfig().with_options(k=k), options)
         return stages.train_sae(self.path, run, config, force=force, reporter=self._reporter)
 
     def encode(self, run: str = "latest", *, force: bool = False) -> str:

@@ -131,8 +131,11 @@ class SAEConfig(StageConfig):
     scale: int | None = None
     """Dictionary size as a multiple of the vector width, h = scale * d. None: 16, or the power of
     two that leaves four training vectors to a latent where there are few."""
-    lr: float = 4e-3
-    """Highest Adam step size."""
+    lr: float | None = None
+    """Highest Adam step size. None: what k and scale want (recsae/sae/presets.py)."""
+    revival: Literal["auxk", "restarts", "none"] | None = None
+    """What is done for latents that fell silent: the AuxK loss, a fresh start at a badly rebuilt
+    vector after each epoch, or nothing. None: what k and scale want."""
     warm_up: float = 0.05
     """Share of the steps over which the step size rises to the highest."""
     decay: float = 0.8
@@ -142,9 +145,9 @@ class SAEConfig(StageConfig):
     epochs: int = 30
     """Passes over the training vectors."""
     aux_weight: float = 1 / 32
-    """Weight of the AuxK loss that revives dead latents."""
+    """Weight of the AuxK loss."""
     dead_after: float = 0.5
-    """Epochs without firing after which a latent counts as dead."""
+    """Epochs without firing after which AuxK helps a latent."""
     construct_share: float = 0.5
     """Share of the users whose cases build concepts; the cases of the others verify them."""
     heldout_share: float = 0.2
@@ -156,8 +159,14 @@ class SAEConfig(StageConfig):
         for name in ("k", "scale", "batch_size", "epochs"):
             value = getattr(self, name)
             require(value is None or value >= 1, option(name), value, "at least 1")
-        require(0 < self.lr < inf, "--lr", self.lr, "positive and finite")
-        weight, dead_after = self.aux_weight, self.dead_after
+        lr, weight, dead_after = self.lr, self.aux_weight, self.dead_after
+        require(lr is None or 0 < lr < inf, "--lr", lr, "positive and finite")
+        kinds = (None, "auxk", "restarts", "none")
+        require(self.revival in kinds, "--revival", self.revival, "auxk, restarts or none")
+        for name in ("aux_weight", "dead_after"):
+            value = getattr(self, name)
+            fits = self.revival in (None, "auxk") or value == getattr(type(self), name)
+            require(fits, option(name), value, f"left out with --revival {self.revival}")
         require(0 <= weight < inf, "--aux-weight", weight, "zero or positive, and finite")
         require(0 < dead_after < inf, "--dead-after", dead_after, "positive and finite")
         require(0 <= self.seed < 2**63, "--seed", self.seed, "zero or positive, below 2**63")

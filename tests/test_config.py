@@ -63,6 +63,7 @@ RULES: list[tuple[type[StageConfig], str, Any, str]] = [
             (SAEConfig, "aux_weight", NOT_NEGATIVE, (-1e-9, nan, inf)),
             (TrainConfig, "dropout", "from 0 to below 1", (-0.1, 1.0, nan)),
             (TrainConfig, "seed", SEED, (-1, 2**63)),
+            (SAEConfig, "revival", "auxk, restarts or none", ("AuxK", "")),
             (SAEConfig, "seed", SEED, (-1, 2**63)),
             (TrainConfig, "position_from", "start or recent", ("end", "", "Start")),
             (TrainConfig, "objective", "softmax or bpr", ("BPR", "", "ce")),
@@ -117,6 +118,19 @@ def test_a_rule_of_two_options_names_both() -> None:
         TrainConfig(emb_size=64, num_heads=3)
     message = "--emb-size is 64, but it must be a multiple of --num-heads 3"
     assert caught.value.message == message
+
+
+@pytest.mark.parametrize("revival", ["restarts", "none"])
+@pytest.mark.parametrize(("name", "value"), [("aux_weight", 0.0), ("dead_after", 1.0)])
+def test_what_belongs_to_auxk_goes_with_no_other_revival(
+    revival: Any, name: str, value: float
+) -> None:
+    with pytest.raises(UsageError) as caught:
+        SAEConfig(**{"revival": revival, name: value})
+    flag = "--" + name.replace("_", "-")
+    rule = f"left out with --revival {revival}"
+    assert caught.value.message == f"{flag} is {value}, but it must be {rule}"
+    assert SAEConfig(revival=revival).revival == revival
 
 
 @pytest.mark.parametrize("stage", STAGES)

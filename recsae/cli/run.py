@@ -22,7 +22,10 @@ def run(
     model: Annotated[str, typer.Option(help="Recommender; see recsae train --help.")] = "SASRec",
     k: Annotated[int | None, typer.Option(help="Latents kept per case. Default 8.")] = None,
     scale: Annotated[
-        int | None, typer.Option(help="Dictionary size / width of the vectors. Default 16.")
+        int | None,
+        typer.Option(
+            help="Dictionary size / width of the vectors. Default 16, less for few vectors."
+        ),
     ] = None,
     seed: Annotated[int, typer.Option(min=0, help="Seed of all stages.")] = 0,
     source: Annotated[
@@ -49,13 +52,13 @@ def run(
     """
     from recsae import stages
     from recsae.cli.report import print_report
+    from recsae.config import SAEConfig
     from recsae.progress import reporter
     from recsae.recommenders.presets import preset
-    from recsae.sae.presets import preset as sae_preset
 
     config = stages.PipelineConfig(
         train=preset(model, dataset, seed=seed),
-        sae=sae_preset(k).with_options(scale=scale, seed=seed),
+        sae=SAEConfig().with_options(k=k, scale=scale, seed=seed),
     )
     run_id = stages.run(
         warehouse, data, dataset, model, config, source=source, force=force, reporter=reporter()

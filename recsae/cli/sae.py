@@ -26,7 +26,17 @@ def train(
             help="Dictionary size / width of the vectors. Default 16, less for few vectors."
         ),
     ] = None,
-    lr: Annotated[float | None, typer.Option(help="Highest Adam step size. Default: by k.")] = None,
+    lr: Annotated[
+        float | None, typer.Option(help="Highest Adam step size. Default: by k and scale.")
+    ] = None,
+    revival: Annotated[
+        str | None,
+        typer.Option(
+            metavar="auxk|restarts|none",
+            help="What is done for latents that fell silent: an auxiliary loss, a new start "
+            "after each epoch at a badly rebuilt vector, or nothing. Default: by k and scale.",
+        ),
+    ] = None,
     warm_up: Annotated[
         float | None, typer.Option(help="Share of the steps over which the step size rises.")
     ] = None,
@@ -36,10 +46,10 @@ def train(
     batch_size: Annotated[int | None, typer.Option(help="Vectors per step.")] = None,
     epochs: Annotated[int | None, typer.Option(help="Passes over the vectors.")] = None,
     aux_weight: Annotated[
-        float | None, typer.Option(help="Weight of the loss that revives dead latents.")
+        float | None, typer.Option(help="Weight of the auxiliary loss of --revival auxk.")
     ] = None,
     dead_after: Annotated[
-        float | None, typer.Option(help="Epochs of silence after which a latent counts as dead.")
+        float | None, typer.Option(help="Epochs of silence after which --revival auxk helps.")
     ] = None,
     construct_share: Annotated[
         float | None, typer.Option(help="Share of users whose cases build concepts.")
@@ -62,12 +72,14 @@ def train(
       recsae sae train latest --k 8 --scale 16
     """
     from recsae import stages
+    from recsae.config import SAEConfig
     from recsae.progress import reporter
-    from recsae.sae.presets import preset
 
-    config = preset(k).with_options(
+    config = SAEConfig().with_options(
+        k=k,
         scale=scale,
         lr=lr,
+        revival=revival,
         warm_up=warm_up,
         decay=decay,
         batch_size=batch_size,

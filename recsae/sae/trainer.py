@@ -25,8 +25,10 @@ from recsae.recommenders.trainer import (
     save_checkpoint,
 )
 from recsae.sae.model import SAE, auxk_loss, fvu
+from recsae.sae.presets import with_preset
+from recsae.sae.restarts import CANDIDATES, is_due, restart_
 from recsae.sae.selection import Kept, Score
-from recsae.sae.vectors import Vectors, as_vectors
+from recsae.sae.vectors import Vectors, as_vectors, sample
 
 ENCODE_BATCH = 8192
 
@@ -55,7 +57,7 @@ class State:
     seconds: float = 0.0
     """Time in steps."""
     silent: Tensor = field(default_factory=lambda: torch.zeros(0))
-    """(h,) samples seen since each latent last fired."""
+    """(h,) samples seen since each latent last fired; float64, which counts 20 million exactly."""
     history: list[dict[str, float]] = field(default_factory=list)
     """One row per epoch."""
 
@@ -76,6 +78,8 @@ class _Run:
     spread: float
     """Variance of the normalised vectors."""
     config: SAEConfig
+    lr: float
+    """Highest rate."""
     optimizer: torch.optim.Optimizer
     state: State
     kept: Kept
@@ -101,15 +105,19 @@ def fit(
     The model, on the processor, is that of the best epoch by ``score`` (``Kept.offer`` says which);
     its row in the history has ``kept`` 1. ``folder`` gets a checkpoint after each epoch and after
     ``checkpoint_every`` steps (None: each minute); one of the same ``identity`` is continued. It
-    runs on ``device``, by default a GPU where there is one. Raises DataError when the vectors or
-    the loss are not finite, or the loss explodes, UsageError when k exceeds the dictionary.
+    runs on ``device``, by default a GPU where there is one. What ``config`` leaves open is taken
+    from its preset. Raises DataError when the vectors or the loss are not finite, or the loss
+    explodes, UsageError when k exceeds the dictionary.
     """
+    config = with_preset(config)
+    assert config.lr is not None
     device = device or ("cuda" if torch.cuda.is_available() else "cpu")
     source = as_vectors(train)
     sae = SAE(source.d, config.latents(source.d), config.k)
     spread = sae.initialise_(source, epoch_generator(config.seed, 0))
     sae.to(device)
-    state, kept = State(silent=torch.zeros(sae.h, device=device)), Kept()
+    silent = torch.zeros(sae.h, dtype=torch.float64, device=device)
+    state, kept = State(silent=silent), Kept()
     optimizer = torch.optim.Adam(sae.parameters(), lr=config.lr, fused=True)
     if content := load_checkpoint(folder / CHECKPOINT, identity):
         sae.load_state_dict(content["model"])
@@ -124,13 +132,17 @@ def fit(
         content |= {"optimizer": optimizer.state_dict(), "state": vars(state)}
         save_checkpoint(folder / CHECKPOINT, content)
 
-    run = _Run(sae, source, spread, config, optimizer, state, kept, save, checkpoint_every)
+    run = _Run(
+        sae, source, spread, config, config.lr, optimizer, state, kept, save, checkpoint_every
+    )
     heldout = heldout.to(device)
     with reporter.task("train SAE", source.n * config.epochs, "vectors") as step:
         step(state.epoch * source.n + min(state.step * config.batch_size, source.n))
         while state.epoch < config.epochs:
             row = _epoch(run, step)
             info = _end_epoch(run, row, heldout, score)
+            if config.revival == "restarts" and is_due(state.epoch, config.epochs):
+                _restart(run)
             save()
             step(0, info)
     sae.load_state_dict(kept.weights)
@@ -148,7 +160,7 @@ def _epoch(run: _Run, show: Step) -> dict[str, float]:
     earlier, seen = state.seconds, min(state.step * config.batch_size, n)
     told = seen
     for batch in batches:
-        rate = config.lr * rate_factor(state.epoch * per_epoch + state.step, per_epoch, config)
+        rate = run.lr * rate_factor(state.epoch * per_epoch + state.step, per_epoch, config)
         for group in run.optimizer.param_groups:
             group["lr"] = rate
         _step(run, batch)
@@ -166,7 +178,7 @@ def _epoch(run: _Run, show: Step) -> dict[str, float]:
     if not all(bool(torch.isfinite(weights).all()) for weights in run.sae.parameters()):
         raise DataError(
             f"the weights of the SAE are not finite after epoch {number}",
-            f"lower --lr (it is {config.lr:g})",
+            f"lower --lr (it is {run.lr:g})",
         )
     dead = float((state.silent >= n).double().mean())
     row = {"epoch": float(number), "FVU": state.squares / n, "L0": state.active / n, "dead": dead}
@@ -185,14 +197,13 @@ def _step(run: _Run, batch: Tensor) -> None:
     config, state, sae = run.config, run.state, run.sae
     x = sae.normalise(batch.to(sae.shift.device))
     dead = state.silent > config.dead_after * run.source.n
-    error, active = train_step(
-        sae, x, run.spread, run.optimizer, dead, state.silent, config.aux_weight
-    )
+    aux_weight = config.aux_weight if config.revival == "auxk" else 0.0
+    error, active = train_step(sae, x, run.spread, run.optimizer, dead, state.silent, aux_weight)
     if not 0 <= error < EXPLODED:
         what = f"has grown to {error:.3g}" if math.isfinite(error) else "is not finite"
         raise DataError(
             f"the loss of the SAE {what} in epoch {state.epoch + 1}, step {state.step + 1}",
-            f"lower --lr (it is {config.lr:g})",
+            f"lower --lr (it is {run.lr:g})",
         )
     state.squares += error * len(batch)
     state.active += active
@@ -213,6 +224,17 @@ def _end_epoch(run: _Run, row: dict[str, float], heldout: Tensor, score: Score |
     state.squares, state.active, state.seconds = 0.0, 0, 0.0
     run.kept.offer(state.epoch, run.sae, quality["FVU"], scores)
     return about
+
+
+def _restart(run: _Run) -> None:
+    """Start the latents again that were silent for an epoch; the next one may start."""
+    silent = run.state.silent >= run.source.n
+    if not bool(silent.any()):
+        return
+    # epochs have the generators 1, 2, ...
+    generator = epoch_generator(run.config.seed, -1 - run.state.epoch)
+    x = run.sae.normalise(sample(run.source, CANDIDATES, generator).to(silent.device))
+    run.state.silent[restart_(run.sae, run.optimizer, silent, x, generator)] = 0
 
 
 def train_step(

@@ -15,6 +15,7 @@ from recsae.recommenders.cases import VECTORS
 from recsae.recommenders.trainer import CHECKPOINT, epoch_generator
 from recsae.sae import TRAINING_VERSION
 from recsae.sae.model import SAE
+from recsae.sae.presets import with_preset
 from recsae.sae.selection import Score
 from recsae.sae.trainer import fit, measure
 from recsae.sae.vectors import FileVectors, MemoryVectors, Vectors, sample
@@ -52,7 +53,7 @@ def train_sae(
     stored = load_stored(root, parent)
     require_one_vector(stored, parent)
     n, d = stored.vectors.shape
-    config = config.for_vectors(round(n * (1 - config.heldout_share)), d)
+    config = with_preset(config.for_vectors(round(n * (1 - config.heldout_share)), d))
     SAE(d, config.latents(d), config.k)  # refuses a k that does not fit before anything is stored
     # the hash costs .5 s per GB, and tells vectors apart that other threads or versions made
     made = (state.input_hash, sha256(run_folder(root, parent.run_id) / VECTORS))
@@ -67,7 +68,12 @@ def train_sae(
             parent_run_id=parent.run_id,
             dataset=parent.dataset,
             model="TopK",
-            params={**config.to_json(), "d": d, "n_latents": config.latents(d)},
+            params={
+                **config.to_json(),
+                "d": d,
+                "n_latents": config.latents(d),
+                "training_version": TRAINING_VERSION,
+            },
             data_fingerprint=parent.data_fingerprint,
             seed=config.seed,
             replace=True,

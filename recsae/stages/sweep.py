@@ -17,7 +17,7 @@ import polars as pl
 from recsae.config import ConceptsConfig, ConfidenceConfig, SAEConfig
 from recsae.errors import RecsaeError, UsageError
 from recsae.progress import Reporter
-from recsae.sae.presets import preset
+from recsae.sae.presets import with_preset
 from recsae.stages.concepts import concepts
 from recsae.stages.confidence import confidence
 from recsae.stages.encode import encode
@@ -38,7 +38,9 @@ class SweepConfig:
     scale: tuple[int, ...] = (16,)
     """Dictionary size / width of the vectors."""
     lr: tuple[float, ...] = ()
-    """Highest Adam step size; empty: the preset of each k."""
+    """Highest Adam step size; empty: the preset of each k and scale."""
+    revival: str | None = None
+    """What is done for silent latents; None: the preset of each k and scale."""
     seeds: int = 1
     """Seeds 0, 1, ... of each cell."""
     epochs: int | None = None
@@ -56,8 +58,9 @@ class SweepConfig:
             words = ", ".join(LAST)
             raise UsageError(f"--until is {self.until}, but it must be one of {words}")
         rates: Sequence[float | None] = self.lr or (None,)
+        usual = SAEConfig().with_options(revival=self.revival, epochs=self.epochs)
         return [
-            preset(k).with_options(scale=scale, lr=lr, epochs=self.epochs, seed=seed)
+            with_preset(usual.with_options(k=k, scale=scale, lr=lr, seed=seed))
             for k, scale, lr, seed in itertools.product(
                 self.k, self.scale, rates, range(self.seeds)
             )

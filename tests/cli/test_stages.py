@@ -52,6 +52,7 @@ AUTOENCODER: dict[str, Any] = {
     "k": 3,
     "scale": 2,
     "lr": 0.002,
+    "revival": "auxk",
     "warm_up": 0.1,
     "decay": 0.5,
     "batch_size": 128,

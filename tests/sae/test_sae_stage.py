@@ -21,7 +21,7 @@ from recsae.warehouse import Warehouse
 if TYPE_CHECKING:
     from stages.finished import Finished
 
-CONFIG = SAEConfig(k=4, scale=2, batch_size=256, epochs=3, seed=7)
+CONFIG = SAEConfig(k=4, scale=2, lr=4e-3, revival="auxk", batch_size=256, epochs=3, seed=7)
 
 
 class Notes(Reporter):

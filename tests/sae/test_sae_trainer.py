@@ -30,7 +30,7 @@ from recsae.sae.vectors import FileVectors, Vectors
 
 PARTS = Path(recsae.__file__).parents[1], Path(__file__).parents[1]
 VECTORS = random_vectors(300, 6) * torch.arange(1, 7) + 3
-CONFIG = SAEConfig(k=2, scale=3, batch_size=64, epochs=5)
+CONFIG = SAEConfig(k=2, scale=3, lr=4e-3, batch_size=64, epochs=5, revival="auxk")
 NOBODY = torch.zeros(0, 6)
 History = list[dict[str, float]]
 
@@ -71,7 +71,7 @@ def recovered(directions: Tensor, sae: SAE) -> float:
 def test_recovers_planted_directions(seed: int, tmp_path: Path) -> None:
     """Twice as many latents as directions; those without a direction of their own may stay dead."""
     directions, vectors = planted(n=7000, n_directions=64, d=32, seed=seed)
-    config = SAEConfig(k=3, scale=4, lr=1e-2, batch_size=256, epochs=15, seed=seed)
+    config = SAEConfig(k=3, scale=4, lr=1e-2, batch_size=256, epochs=15, seed=seed, revival="auxk")
     sae, history = fitted(tmp_path, config, vectors=vectors[:6000], heldout=vectors[6000:])
     assert recovered(directions, sae) >= 0.9
     train, heldout = measure(sae, vectors[:6000]), measure(sae, vectors[6000:])
@@ -83,11 +83,13 @@ def test_recovers_planted_directions(seed: int, tmp_path: Path) -> None:
     torch.testing.assert_close(norms, torch.ones_like(norms))
 
 
+@pytest.mark.parametrize("revival", ["auxk", "restarts"])
 @pytest.mark.parametrize("seed", [0, 1])
-def test_no_latent_is_dead_where_each_has_work(seed: int, tmp_path: Path) -> None:
+def test_no_latent_is_dead_where_each_has_work(seed: int, revival: str, tmp_path: Path) -> None:
     """More directions than latents."""
     _, vectors = planted(n=4000, n_directions=100, seed=seed)
-    config = SAEConfig(k=3, scale=2, lr=1e-2, batch_size=256, epochs=10, seed=seed)
+    usual = SAEConfig(k=3, scale=2, lr=1e-2, batch_size=256, epochs=10, seed=seed)
+    config = usual.with_options(revival=revival)
     sae, _ = fitted(tmp_path, config, vectors=vectors)
     assert measure(sae, vectors)["dead"] <= 0.02
 
@@ -230,6 +232,11 @@ def test_going_on_after_an_interruption(after: int, tmp_path: Path) -> None:
     assert len(reporter.infos) == 5 - after
 
 
+def process_environment() -> dict[str, str]:
+    """So that a process of its own finds the code and the tests."""
+    return {**os.environ, "PYTHONPATH": os.pathsep.join(map(str, PARTS))}
+
+
 KILLED = """
 import os, signal, sys
 from pathlib import Path
@@ -245,9 +252,8 @@ fitted(Path(sys.argv[1]), reporter=reporter)
 def test_going_on_after_a_kill(tmp_path: Path) -> None:
     whole = fitted(tmp_path / "whole")
     script = KILLED.format(threads=torch.get_num_threads())
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(map(str, PARTS))}
     command = [sys.executable, "-c", script, str(tmp_path / "killed")]
-    ended = subprocess.run(command, env=environment, capture_output=True, text=True)
+    ended = subprocess.run(command, env=process_environment(), capture_output=True, text=True)
     assert ended.returncode == -signal.SIGKILL, ended.stderr
     reporter = Watcher()
     assert same(fitted(tmp_path / "killed", reporter=reporter), whole)
@@ -316,9 +322,8 @@ fitted(Path(sys.argv[1]), checkpoint_every=2)
 def test_going_on_after_a_kill_inside_an_epoch(tmp_path: Path) -> None:
     whole = fitted(tmp_path / "whole")
     script = KILLED_INSIDE.format(threads=torch.get_num_threads())
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(map(str, PARTS))}
     command = [sys.executable, "-c", script, str(tmp_path / "killed")]
-    ended = subprocess.run(command, env=environment, capture_output=True, text=True)
+    ended = subprocess.run(command, env=process_environment(), capture_output=True, text=True)
     assert ended.returncode == -signal.SIGKILL, ended.stderr
     reporter = Watcher()
     assert same(fitted(tmp_path / "killed", reporter=reporter), whole)

@@ -31,7 +31,7 @@ OPTIONS = {"users": 300, "items": 160, "concepts": 8, "noise_tags": 20, "seed": 
 
 CONFIG = PipelineConfig(
     train=TrainConfig(emb_size=32, batch_size=64, lr=3e-3, dropout=0.2, epochs=20, early_stop=5),
-    sae=SAEConfig(k=4, scale=2, batch_size=256, epochs=20),
+    sae=SAEConfig(k=4, scale=2, lr=4e-3, revival="auxk", batch_size=256, epochs=20),
     confidence=ConfidenceConfig(permutations=5),
 )
 
@@ -40,7 +40,8 @@ COMMANDS: dict[str, tuple[str, ...]] = {
     for stage, line in {
         "train": "train SASRec planted --emb-size 32 --batch-size 64 --lr 3e-3 --l2 1e-6 "
         "--dropout 0.2 --epochs 20 --early-stop 5",
-        "sae train": "sae train latest --k 4 --scale 2 --batch-size 256 --epochs 20 --lr 4e-3",
+        "sae train": "sae train latest --k 4 --scale 2 --batch-size 256 --epochs 20 --lr 4e-3 "
+        "--revival auxk",
         "encode": "sae encode latest",
         "concepts": "concepts latest",
         "confidence": "confidence latest --permutations 5",

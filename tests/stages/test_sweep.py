@@ -13,7 +13,7 @@ from recsae import stages
 from recsae.config import ConceptsConfig, ConfidenceConfig
 from recsae.errors import DataError, UsageError
 from recsae.progress import Reporter
-from recsae.sae.presets import preset
+from recsae.sae.presets import PRESETS, preset
 from recsae.stages import sweep as module
 from recsae.stages.sweep import SweepConfig, grid, sweep
 from recsae.warehouse import Warehouse
@@ -51,10 +51,15 @@ def test_every_combination_is_a_cell() -> None:
     assert {c.epochs for c in cells} == {3}
 
 
-def test_without_a_rate_each_k_has_its_own() -> None:
-    cells = SweepConfig(k=(4, 8, 16, 32)).cells()
-    assert [c.lr for c in cells] == [preset(k).lr for k in (4, 8, 16, 32)]
-    assert len({c.lr for c in cells}) > 1
+def test_without_settings_each_k_and_scale_has_its_own() -> None:
+    cells = SweepConfig(k=(4, 8, 16, 32), scale=(16, 32)).cells()
+    assert {(c.k, c.scale): (c.lr, c.revival) for c in cells} == PRESETS
+    assert len(set(PRESETS.values())) > 2
+
+
+def test_settings_that_are_given_are_those_of_every_cell() -> None:
+    cells = SweepConfig(k=(4, 8), lr=(1e-3,), revival="none").cells()
+    assert {(c.lr, c.revival) for c in cells} == {(1e-3, "none")}
 
 
 @pytest.mark.parametrize(
@@ -64,6 +69,7 @@ def test_without_a_rate_each_k_has_its_own() -> None:
         (SweepConfig(scale=(-1,)), "--scale is -1"),
         (SweepConfig(lr=(0.1, float("nan"))), "--lr is nan"),
         (SweepConfig(epochs=0), "--epochs is 0"),
+        (SweepConfig(revival="both"), "--revival is both"),
         (SweepConfig(seeds=0), "--seeds is 0"),
         (SweepConfig(until="train"), "--until is train"),
     ],
@@ -185,7 +191,7 @@ def test_a_cell_that_fails_does_not_stop_the_others(
     result = sweep(own.root, "latest", config, reporter=Reporter())
     assert len(result.run_ids) == 2
     [failure] = result.failures
-    assert failure.startswith(f"k 3, scale 1, lr {preset(3).lr:g}, seed 0: ")
+    assert failure.startswith(f"k 3, scale 1, lr {preset(3, 1).lr:g}, seed 0: ")
     assert failure.endswith("no room")
     monkeypatch.undo()
     again = sweep(own.root, "latest", config, reporter=Reporter())
