@@ -14,8 +14,6 @@ from recsae.cli.train import Run
 from recsae.errors import DataError, UsageError
 
 Number = TypeVar("Number", int, float)
-PLOT = ".svg"
-"""End of the name of a plot file."""
 
 
 class SweepGroup(TyperGroup):
@@ -52,7 +50,14 @@ def run(
     ] = "16",
     lr: Annotated[
         str | None,
-        typer.Option(metavar="X,X,...", help="Highest Adam step sizes. Default: by k."),
+        typer.Option(metavar="X,X,...", help="Highest Adam step sizes. Default: by k and scale."),
+    ] = None,
+    revival: Annotated[
+        str | None,
+        typer.Option(
+            metavar="auxk|restarts|none",
+            help="What is done for silent latents. Default: by k and scale.",
+        ),
     ] = None,
     seeds: Annotated[int, typer.Option(help="Autoencoders per cell, with seeds 0, 1, ...")] = 1,
     epochs: Annotated[int | None, typer.Option(help="Passes over the vectors.")] = None,
@@ -87,6 +92,7 @@ def run(
         k=numbers("--k", k, int),
         scale=numbers("--scale", scale, int),
         lr=() if lr is None else numbers("--lr", lr, float),
+        revival=revival,
         seeds=seeds,
         epochs=epochs,
         until=until,
@@ -108,7 +114,8 @@ def run(
 def report(
     run: Run = "latest",
     plot: Annotated[
-        Path | None, typer.Option(metavar="FILE.svg", help="Also draw the grid into this file.")
+        Path | None,
+        typer.Option(metavar="FILE", help="Also draw the grid: .svg, or .png with matplotlib."),
     ] = None,
     as_json: JsonOption = False,
     warehouse: WarehouseOption = Path("warehouse"),
@@ -132,19 +139,23 @@ def show(root: Path, ref: str, *, as_json: bool, plot: Path | None) -> None:
 
     from recsae.cli.output import write_whole
     from recsae.cli.report import write, write_json
+    from recsae.report.plots import check_format, sweep_panels
     from recsae.report.sweep import drawing, sweep_table
     from recsae.stages.sweep import grid
     from recsae.warehouse import Warehouse
 
-    if plot is not None and plot.suffix.lower() != PLOT:
-        raise UsageError(f"--plot is {plot}, but a plot is SVG", f"--plot {plot.stem}{PLOT}")
+    # an SVG is drawn without matplotlib
+    as_svg = plot is not None and plot.suffix.lower() == ".svg"
+    if plot is not None and not as_svg:
+        check_format(plot.suffix)
     with Warehouse.open(root, read_only=True) as store:
         run_id, frame = grid(store, ref)
     cells = [
         {**row, "settings": json.loads(row["settings"])} for row in frame.drop("run_id").to_dicts()
     ]
     if plot is not None:
-        write_whole(plot, drawing(run_id, cells).encode())
+        draw = drawing(run_id, cells).encode() if as_svg else sweep_panels(run_id, cells)
+        write_whole(plot, draw)
     if as_json:
         write_json({"recommender_run_id": run_id, "cells": cells})
     else:

@@ -1,4 +1,4 @@
-"""Histograms as a picture, drawn by matplotlib, which is an optional extra."""
+"""Pictures drawn by matplotlib, which is an optional extra."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from recsae.errors import UsageError
+from recsae.report.sweep import COLOURS, PANELS
 from recsae.report.text import printable
 
 FORMATS = ("png", "svg")
@@ -26,6 +27,41 @@ def check_format(suffix: str) -> str:
     except ImportError:
         raise UsageError("--plot needs matplotlib", "pip install 'recsae[plot]'") from None
     return form
+
+
+def sweep_panels(title: str, cells: Sequence[Mapping[str, Any]]) -> bytes:
+    """The panels of ``recsae.report.sweep.drawing`` as PNG, for rows of report.sweep."""
+    from matplotlib import rc_context
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    scales = sorted({cell["scale"] for cell in cells}, key=lambda scale: scale or 0)
+    with rc_context({"text.usetex": False}):
+        figure = Figure(figsize=(10, 5), layout="constrained")
+        FigureCanvasAgg(figure)  # no window, whatever the user's settings
+        for ax, (name, column, spread, factor) in zip(figure.subplots(1, 2), PANELS, strict=True):
+            shown = [cell for cell in cells if cell[column] is not None and cell["l0"]]
+            for i, scale in enumerate(scales):
+                colour, label = COLOURS[i % len(COLOURS)], f"scale {scale or '-'}"
+                for cell in (cell for cell in shown if cell["scale"] == scale):
+                    ax.errorbar(
+                        cell["l0"],
+                        cell[column] * factor,
+                        yerr=(cell[spread] or 0) * factor,
+                        color=colour,
+                        marker="o",
+                        markerfacecolor=colour if cell["is_pareto"] else "white",
+                        label=label,
+                    )
+                    label = "_"  # one line of a scale in the legend
+            if shown:
+                ax.set_xscale("log", base=2)
+                ax.legend()
+            ax.set(title=name, xlabel="L0")
+        figure.suptitle(printable(title), parse_math=False)
+        buffer = io.BytesIO()
+        figure.savefig(buffer, format="png", dpi=120)
+    return buffer.getvalue()
 
 
 def judge_histograms(title: str, rows: Sequence[Mapping[str, Any]], form: str) -> bytes:

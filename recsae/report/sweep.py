@@ -12,6 +12,7 @@ from rich.text import Text
 
 from recsae.config import SAEConfig
 from recsae.report.text import count, number, percent, printable, share
+from recsae.sae.presets import with_preset
 
 Row = Mapping[str, Any]
 
@@ -78,7 +79,7 @@ def _lines(cell: Row) -> Iterator[str]:
             _whole(cell["user_coverage"]),
         )
     )
-    if other := differing(cell["settings"]):
+    if other := differing(cell):
         yield f"       {printable(other)}"
 
 
@@ -106,12 +107,12 @@ def _whole(value: float | None) -> str:
     return "-" if value is None else f"{value:.0%}"
 
 
-def differing(settings: Mapping[str, Any]) -> str:
-    """The settings of a cell that are not the defaults, as words."""
-    usual = SAEConfig().to_json()
+def differing(cell: Row) -> str:
+    """The settings of a cell that are not those of its k and scale, as words."""
+    usual = with_preset(SAEConfig(k=cell["k"], scale=cell["scale"])).to_json()
     return ", ".join(
         f"{key} {value:g}" if isinstance(value, float) else f"{key} {value}"
-        for key, value in settings.items()
+        for key, value in cell["settings"].items()
         if key != "sha256" and usual.get(key) != value
     )
 

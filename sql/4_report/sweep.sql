@@ -11,7 +11,8 @@
 --   scale                INTEGER   dictionary size / width of the vectors
 --   lr                   DOUBLE    highest step size; NULL for imported weights
 --   settings             JSON      all other settings but the seed
---   run_ids              VARCHAR[] SAE runs of the cell, by seed
+--   run_ids              VARCHAR[] SAE runs of the cell, by seed: of its newest training version,
+--                                  the one of each seed that was started last
 --   seeds                BIGINT[]  their seeds
 --   n_runs               BIGINT    how many these are
 --   n_verified           BIGINT    how many of them have verified concepts
@@ -119,9 +120,14 @@ each_run as (
         (runs.params ->> '$.lr')::double as lr,
         (runs.params ->> '$.n_latents')::integer as n_latents,
         json_merge_patch(
+            -- runs that do not say so have been trained with AuxK
+            if(runs.params ->> '$.lr' is null, '{}', '{"revival":"auxk"}'),
             runs.params,
-            '{"k":null,"scale":null,"lr":null,"seed":null,"d":null,"n_latents":null}'
+            '{"k":null,"scale":null,"lr":null,"seed":null,"d":null,"n_latents":null}',
+            '{"training_version":null}'
         )::varchar as settings,
+        coalesce((runs.params ->> '$.training_version')::integer, 0) as training_version,
+        runs.started,
         measured.fvu_heldout,
         measured.l0,
         measured.dead_share,
@@ -138,6 +144,17 @@ each_run as (
     left join counts on runs.run_id = counts.run_id
     left join covered on runs.run_id = covered.run_id
     left join verifying on runs.run_id = verifying.run_id
+),
+
+counted as (
+    select *
+    from each_run
+    qualify
+        training_version = max(training_version) over (partition by k, scale, lr, settings)
+        and row_number() over (
+            partition by k, scale, lr, settings, seed
+            order by training_version desc, started desc, run_id desc
+        ) = 1
 ),
 
 cells as (
@@ -165,7 +182,7 @@ cells as (
         avg(n_concepts) as n_concepts,
         avg(user_coverage order by seed, run_id) as user_coverage,
         stddev_samp(user_coverage order by seed, run_id) as user_coverage_sd
-    from each_run
+    from counted
     group by k, scale, lr, settings
 ),
 

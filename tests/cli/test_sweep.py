@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -102,8 +103,10 @@ def test_table_without_cells(capsys: pytest.CaptureFixture[str]) -> None:
 
 
 def test_settings_that_differ() -> None:
-    assert differing({"epochs": 30, "batch_size": 512}) == ""
-    assert differing(BARE["settings"]) == "epochs 60, aux_weight 0.125"
+    usual = {**CELL, "settings": {"epochs": 30, "batch_size": 512, "revival": "restarts"}}
+    assert differing(usual) == ""
+    assert differing({**usual, "k": 8}) == "revival restarts"
+    assert differing(BARE) == "epochs 60, aux_weight 0.125"
 
 
 # -- the drawing ----------------------------------------------------------------------------------
@@ -134,6 +137,16 @@ def test_few_points_can_be_drawn(cells: list[dict[str, Any]]) -> None:
         assert 0 < float(one.get("cx", "")) < width
         assert 0 < float(one.get("cy", "")) < height
     assert "nan" not in drawing("r", cells)
+
+
+@pytest.mark.parametrize("cells", [CELLS, [], [BARE], [CELL]], ids=["all", "none", "bare", "one"])
+def test_a_picture_in_pixels(cells: list[dict[str, Any]]) -> None:
+    pytest.importorskip("matplotlib")
+    from recsae.report.plots import sweep_panels
+
+    picture = sweep_panels("r_$x$", cells)
+    assert picture.startswith(b"\x89PNG")
+    assert sweep_panels("r_$x$", cells) == picture
 
 
 # -- the commands ---------------------------------------------------------------------------------
@@ -186,6 +199,7 @@ def test_a_failed_cell_is_in_the_exit_status(
         ("latest --scale 1.5", "--scale has '1.5', which is not a whole number"),
         ("latest --lr 1e-3,high", "--lr has 'high', which is not a number"),
         ("latest --lr inf", "--lr is inf, but it must be positive and finite"),
+        ("latest --revival both", "--revival is both, but it must be auxk, restarts or none"),
         ("latest --k 0", "--k is 0, but it must be at least 1"),
         ("latest --seeds 0", "--seeds is 0, but it must be at least 1"),
         ("latest --until x", "--until is x, but it must be one of sae, encode,"),
@@ -193,7 +207,8 @@ def test_a_failed_cell_is_in_the_exit_status(
         ("latest --k 1000 --scale 2", "--k 1000 with --scale 2 cannot be"),
         ("nothing --k 4", "no run is called 'nothing'"),
         ("report nothing", "no run is called 'nothing'"),
-        ("report --plot grid.png", "--plot is grid.png, but a plot is SVG"),
+        ("report --plot grid.pdf", "--plot .pdf: no such picture"),
+        ("report --plot grid", "--plot without an end: no such picture"),
     ],
 )
 def test_what_is_refused(
@@ -203,6 +218,25 @@ def test_what_is_refused(
     assert done.code == 2
     assert done.out == ""
     assert re.match(rf"recsae: error: {re.escape(message)}", done.err)
+
+
+def test_a_plot_in_pixels_needs_matplotlib_and_one_in_lines_does_not(
+    whole: Finished, cli: Callable[..., Result], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    place = ("--warehouse", whole.root)
+    monkeypatch.setitem(sys.modules, "matplotlib", None)
+    refused = cli("sweep", "report", "--plot", tmp_path / "grid.png", *place)
+    assert refused.code == 2
+    assert refused.out == ""
+    assert refused.err == (
+        "recsae: error: --plot needs matplotlib\nhint: pip install 'recsae[plot]'\n"
+    )
+    assert not list(tmp_path.iterdir())
+    assert cli("sweep", "report", "--plot", tmp_path / "grid.SVG", *place).code == 0
+    monkeypatch.undo()
+    pytest.importorskip("matplotlib")
+    assert cli("sweep", "report", "--plot", tmp_path / "grid.png", *place).code == 0
+    assert (tmp_path / "grid.png").read_bytes().startswith(b"\x89PNG")
 
 
 def test_help(cli: Callable[..., Result]) -> None:
