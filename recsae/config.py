@@ -148,6 +148,9 @@ class SAEConfig(StageConfig):
     """Weight of the AuxK loss."""
     dead_after: float = 0.5
     """Epochs without firing after which AuxK helps a latent."""
+    fold_in: int | None = None
+    """Vectors of random parts of a user's history that train beside the user's own, for models with
+    one vector per user. None: 24, fewer where vectors are many; 0 for other models."""
     construct_share: float = 0.5
     """Share of the users whose cases build concepts; the cases of the others verify them."""
     heldout_share: float = 0.2
@@ -159,6 +162,8 @@ class SAEConfig(StageConfig):
         for name in ("k", "scale", "batch_size", "epochs"):
             value = getattr(self, name)
             require(value is None or value >= 1, option(name), value, "at least 1")
+        fold_in = self.fold_in
+        require(fold_in is None or fold_in >= 0, "--fold-in", fold_in, "zero or more")
         lr, weight, dead_after = self.lr, self.aux_weight, self.dead_after
         require(lr is None or 0 < lr < inf, "--lr", lr, "positive and finite")
         kinds = (None, "auxk", "restarts", "none")

@@ -51,6 +51,13 @@ def train(
     dead_after: Annotated[
         float | None, typer.Option(help="Epochs of silence after which --revival auxk helps.")
     ] = None,
+    fold_in: Annotated[
+        int | None,
+        typer.Option(
+            help="For models with one vector per user: vectors of random parts of a history that "
+            "train beside the user's own. Default 24, fewer for many users."
+        ),
+    ] = None,
     construct_share: Annotated[
         float | None, typer.Option(help="Share of users whose cases build concepts.")
     ] = None,
@@ -86,6 +93,7 @@ def train(
         epochs=epochs,
         aux_weight=aux_weight,
         dead_after=dead_after,
+        fold_in=fold_in,
         construct_share=construct_share,
         heldout_share=heldout_share,
         seed=seed,

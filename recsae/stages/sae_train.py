@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 
 import polars as pl
@@ -10,10 +11,12 @@ import torch
 from torch import Tensor
 
 from recsae.config import SAEConfig, digest
+from recsae.errors import UsageError
 from recsae.progress import Reporter
 from recsae.recommenders.cases import VECTORS
 from recsae.recommenders.trainer import CHECKPOINT, epoch_generator
 from recsae.sae import TRAINING_VERSION
+from recsae.sae.folding import LEAST_FIT, FoldIn, default_fold_ins
 from recsae.sae.model import SAE
 from recsae.sae.presets import with_preset
 from recsae.sae.selection import Score
@@ -53,7 +56,9 @@ def train_sae(
     stored = load_stored(root, parent)
     require_one_vector(stored, parent)
     n, d = stored.vectors.shape
-    config = with_preset(config.for_vectors(round(n * (1 - config.heldout_share)), d))
+    n_train = round(n * (1 - config.heldout_share))
+    config = with_preset(config.for_vectors(n_train, d))
+    config = replace(config, fold_in=_fold_ins(stored, config, n_train, parent))
     SAE(d, config.latents(d), config.k)  # refuses a k that does not fit before anything is stored
     # the hash costs .5 s per GB, and tells vectors apart that other threads or versions made
     made = (state.input_hash, sha256(run_folder(root, parent.run_id) / VECTORS))
@@ -102,6 +107,18 @@ def name_sae_run(
     return warehouse.name_run(f"{first}-{base}-k{k}", identity)
 
 
+def _fold_ins(stored: Stored, config: SAEConfig, n_train: int, run: Run) -> int:
+    """Vectors to fold in per user; UsageError where that was asked for and cannot be done."""
+    if stored.file is None and torch.bincount(stored.users).max() <= 1:
+        return default_fold_ins(n_train) if config.fold_in is None else config.fold_in
+    if config.fold_in:
+        why = "has several vectors of a user" if stored.file is None else "has too many vectors"
+        raise UsageError(
+            f"--fold-in is {config.fold_in}, but run {run.run_id!r} {why}", "leave --fold-in out"
+        )
+    return 0
+
+
 def draw_user_sides(root: Path, run_id: str, config: SAEConfig) -> pl.DataFrame:
     """Draw the sides of the users: the rows of staging.user_sides, stored when the stage ends."""
     shares = {
@@ -147,6 +164,11 @@ def _train(
     checkpoint_every: int | None,
 ) -> None:
     train, heldout = _sources(stage, stored, sides)
+    folded = _folded(stored, sides, config, reporter)
+    source = train
+    if len(folded):
+        assert isinstance(train, MemoryVectors)
+        source = MemoryVectors(torch.cat([train.vectors, folded]))
     n_latents = config.latents(train.d)
     if train.n < n_latents:
         reporter.note(
@@ -155,7 +177,7 @@ def _train(
         )
     generator = epoch_generator(config.seed, -1)
     sae, history = fit(
-        train,
+        source,
         sample(heldout, HELDOUT_VECTORS, generator),
         config,
         run_folder(stage.root, stage.run_id),
@@ -164,7 +186,28 @@ def _train(
         score=_dev_score(stored, generator),
         checkpoint_every=checkpoint_every,
     )
-    publish_sae(stage, stored, sae, sides, history, reporter)
+    publish_sae(stage, stored, sae, sides, history, reporter, {"folded vectors": len(folded)})
+
+
+def _folded(stored: Stored, sides: pl.DataFrame, config: SAEConfig, reporter: Reporter) -> Tensor:
+    """Vectors (n, d) that train beside the recommender's own; none unless they resemble those."""
+    none = torch.empty(0, stored.vectors.shape[1])
+    if not config.fold_in:
+        return none
+    trains = ~_is_heldout(stored, sides)
+    fold = FoldIn(stored.sequences, stored.users[trains], stored.vectors[trains], stored.items)
+    if fold.fit < LEAST_FIT:
+        reporter.note(
+            f"histories explain {max(fold.fit, 0):.0%} of the users' vectors, too little to fold "
+            "in parts of them"
+        )
+        return none
+    vectors = fold.draw(config.fold_in, epoch_generator(config.seed, -2))
+    reporter.note(
+        f"{len(vectors):,} vectors of parts of histories train beside the users' own "
+        f"{int(trains.sum()):,} (histories explain {fold.fit:.0%} of these)"
+    )
+    return vectors
 
 
 def _dev_score(stored: Stored, generator: torch.Generator) -> Score | None:
@@ -182,14 +225,18 @@ def publish_sae(
     sides: pl.DataFrame,
     history: list[dict[str, float]],
     reporter: Reporter,
+    also: Mapping[str, float] | None = None,
 ) -> None:
     """Save an autoencoder, measure it on the vectors of both sides, and end its training stage.
 
-    ``sides`` are those of ``draw_user_sides``.
+    ``sides`` are those of ``draw_user_sides``, ``also`` more metrics of the training vectors.
     """
     train, heldout = _sources(stage, stored, sides)
     sae.save(run_folder(stage.root, stage.run_id) / FOLDER)
-    final = {"train": measure(sae, train), "heldout": measure(sae, heldout)}
+    final: dict[str, dict[str, float]] = {
+        "train": {**measure(sae, train), **(also or {})},
+        "heldout": measure(sae, heldout),
+    }
     ranking = {
         "test": _through(stored, sae, None),
         "heldout": _through(stored, sae, _heldout_users(sides)),

@@ -5,17 +5,19 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import numpy as np
 import polars as pl
 import pytest
 from sae.toy_vectors import Watcher
 
-from recsae.config import SAEConfig
+from recsae.config import SAEConfig, TrainConfig
 from recsae.errors import RecsaeError
 from recsae.progress import Reporter
 from recsae.sae import vectors
 from recsae.sae.model import SAE
 from recsae.stages import sae_train, stored
 from recsae.stages.sae_train import train_sae
+from recsae.stages.train import train
 from recsae.warehouse import Warehouse
 
 if TYPE_CHECKING:
@@ -121,6 +123,61 @@ def test_the_dictionary_is_chosen_from_the_number_of_vectors(own: Finished) -> N
     assert params["scale"] == wanted.scale
     assert params["n_latents"] == wanted.scale * params["d"]
     assert trained(own, wanted)[0] == run_id, "the same, given or chosen"
+
+
+@pytest.fixture
+def table(own: Finished) -> Finished:
+    """The same with a recommender that has one vector per user."""
+    options = TrainConfig(emb_size=8, batch_size=64, lr=1e-2, epochs=20)
+    run_id = train(own.root, own.data, "BPRMF", "planted", options, force=False, reporter=Notes())
+    return own._replace(recommender=run_id)
+
+
+TABLE = SAEConfig(k=4, scale=2, batch_size=64, epochs=20)
+
+
+def test_parts_of_histories_train_a_table_model(table: Finished) -> None:
+    """They bring the held-out users nearer, and do not count as training vectors."""
+    (plain, _), (folded, notes) = (trained(table, TABLE.with_options(fold_in=n)) for n in (0, None))
+    one, other = (metrics(table.root, run_id) for run_id in (plain, folded))
+    assert value(one, "train", 0, "folded vectors") == 0
+    count = value(other, "train", 0, "folded vectors")
+    with Warehouse.open(table.root, read_only=True) as warehouse:
+        assert warehouse.run(folded).params["fold_in"] == 24
+        users = warehouse.sql("from staging.user_sides").filter(run_id=folded)
+    n_train = len(users) - users["is_heldout"].sum()
+    assert 20 * n_train < count <= 24 * n_train
+    assert f"{int(count):,} vectors of parts of histories" in notes[0]
+    assert f"own {n_train:,} (" in notes[0]
+    fvu = [value(frame, "heldout", 0, "FVU") for frame in (one, other)]
+    assert fvu[1] < 0.9 * fvu[0]
+    given, _ = trained(table, TABLE.with_options(fold_in=24))
+    assert given == folded, "the same, given or chosen"
+
+
+def test_vectors_that_no_history_explains_are_left_alone(table: Finished) -> None:
+    path = table.root / "runs" / table.recommender / "vectors.npy"
+    noise = np.random.default_rng(0).normal(size=np.load(path).shape).astype(np.float32)
+    np.save(path, noise)
+    run_id, notes = trained(table, TABLE)
+    assert notes[0].startswith("histories explain ")
+    assert "too little to fold" in notes[0]
+    assert value(metrics(table.root, run_id), "train", 0, "folded vectors") == 0
+
+
+def test_only_one_vector_per_user_can_be_folded_in(
+    own: Finished, table: Finished, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with pytest.raises(RecsaeError, match="--fold-in is 2, but run 'sasrec") as error:
+        train_sae(
+            own.root, own.recommender, TABLE.with_options(fold_in=2), force=False, reporter=Notes()
+        )
+    assert "several vectors of a user" in str(error.value)
+    monkeypatch.setattr(stored, "IN_MEMORY", 0)
+    with pytest.raises(RecsaeError, match="has too many vectors"):
+        trained(table, TABLE.with_options(fold_in=2))
+    with pytest.raises(RecsaeError, match="--fold-in is -1"):
+        SAEConfig(fold_in=-1)
 
 
 @pytest.mark.parametrize(
