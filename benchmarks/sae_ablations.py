@@ -30,7 +30,14 @@ from rich.table import Table
 from torch import Tensor
 from torch.nn import functional as F
 
-from recsae.config import MOST_SCALE, ConceptsConfig, ConfidenceConfig, SAEConfig, digest
+from recsae.config import (
+    MOST_BATCH,
+    MOST_SCALE,
+    ConceptsConfig,
+    ConfidenceConfig,
+    SAEConfig,
+    digest,
+)
 from recsae.progress import Reporter
 from recsae.recommenders.ranking import held_out_cases, top_items
 from recsae.recommenders.trainer import epoch_generator
@@ -95,7 +102,7 @@ class Variant:
     """Divide each dimension by its own deviation instead of all by one number."""
 
     def config(self, seed: int) -> SAEConfig:
-        usual = SAEConfig(scale=MOST_SCALE, seed=seed)
+        usual = SAEConfig(scale=MOST_SCALE, batch_size=MOST_BATCH, seed=seed)
         revival = "auxk" if self.aux != "none" else "restarts" if self.resample else "none"
         return with_preset(usual.with_options(**self.settings, revival=revival))
 
@@ -306,7 +313,7 @@ def _root(items: Tensor) -> Tensor:
 def _epoch(own: Training, epoch: int) -> None:
     n, config = len(own.x), own.config
     order = torch.randperm(n, generator=epoch_generator(config.seed, epoch + 1))
-    chunks = order.split(config.batch_size)
+    chunks = order.split(config.batch_size or MOST_BATCH)
     own.fired.zero_()
     for i, chunk in enumerate(chunks):
         step = epoch * len(chunks) + i

@@ -118,6 +118,12 @@ class TrainConfig(StageConfig):
 MOST_SCALE = 16
 """Dictionary size / width of the vectors, unless they are few."""
 
+MOST_BATCH, LEAST_BATCH = 512, 32
+"""Vectors per step, and where they are few."""
+
+STEPS_PER_EPOCH = 32
+"""Steps of an epoch that there are at least, unless --batch-size says otherwise."""
+
 VECTORS_PER_LATENT = 4
 """Training vectors that a latent has at least, unless --scale says otherwise."""
 
@@ -140,8 +146,9 @@ class SAEConfig(StageConfig):
     """Share of the steps over which the step size rises to the highest."""
     decay: float = 0.8
     """Share of the steps, at the end, over which it falls to zero."""
-    batch_size: int = 512
-    """Vectors per step."""
+    batch_size: int | None = None
+    """Vectors per step. None: 512, or the power of two that leaves 32 steps to an epoch where there
+    are few vectors, but at least 32."""
     epochs: int = 30
     """Passes over the training vectors."""
     aux_weight: float = 1 / 32
@@ -199,6 +206,13 @@ class SAEConfig(StageConfig):
         while scale > 1 and scale * d * VECTORS_PER_LATENT > n:
             scale //= 2
         return replace(self, scale=max(scale, least))
+
+    def vectors_per_step(self, n: int) -> int:
+        """The batch size that is given, or what ``n`` vectors in an epoch allow for."""
+        size = MOST_BATCH
+        while size > LEAST_BATCH and size * STEPS_PER_EPOCH > n:
+            size //= 2
+        return self.batch_size or size
 
 
 @dataclass(frozen=True)

@@ -43,7 +43,9 @@ def train(
     decay: Annotated[
         float | None, typer.Option(help="Share of the steps, at the end, over which it falls.")
     ] = None,
-    batch_size: Annotated[int | None, typer.Option(help="Vectors per step.")] = None,
+    batch_size: Annotated[
+        int | None, typer.Option(help="Vectors per step. Default 512, less for few vectors.")
+    ] = None,
     epochs: Annotated[int | None, typer.Option(help="Passes over the vectors.")] = None,
     aux_weight: Annotated[
         float | None, typer.Option(help="Weight of the auxiliary loss of --revival auxk.")

@@ -10,7 +10,7 @@ from typing import Any
 from rich.console import Group
 from rich.text import Text
 
-from recsae.config import SAEConfig
+from recsae.config import MOST_BATCH, SAEConfig
 from recsae.report.text import count, number, percent, printable, share
 from recsae.sae.presets import with_preset
 
@@ -108,8 +108,10 @@ def _whole(value: float | None) -> str:
 
 
 def differing(cell: Row) -> str:
-    """The settings of a cell that are not those of its k and scale, as words."""
-    usual = with_preset(SAEConfig(k=cell["k"], scale=cell["scale"])).to_json()
+    """The settings of a cell that are not those of its k and scale with many vectors."""
+    usual = with_preset(
+        SAEConfig(k=cell["k"], scale=cell["scale"], batch_size=MOST_BATCH)
+    ).to_json()
     return ", ".join(
         f"{key} {value:g}" if isinstance(value, float) else f"{key} {value}"
         for key, value in cell["settings"].items()

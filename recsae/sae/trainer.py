@@ -80,6 +80,8 @@ class _Run:
     config: SAEConfig
     lr: float
     """Highest rate."""
+    size: int
+    """Vectors per step."""
     optimizer: torch.optim.Optimizer
     state: State
     kept: Kept
@@ -109,10 +111,10 @@ def fit(
     from its preset. Raises DataError when the vectors or the loss are not finite, or the loss
     explodes, UsageError when k exceeds the dictionary.
     """
-    config = with_preset(config)
-    assert config.lr is not None
     device = device or ("cuda" if torch.cuda.is_available() else "cpu")
     source = as_vectors(train)
+    config = with_preset(config)
+    assert config.lr is not None
     sae = SAE(source.d, config.latents(source.d), config.k)
     spread = sae.initialise_(source, epoch_generator(config.seed, 0))
     sae.to(device)
@@ -132,12 +134,13 @@ def fit(
         content |= {"optimizer": optimizer.state_dict(), "state": vars(state)}
         save_checkpoint(folder / CHECKPOINT, content)
 
+    lr, size = config.lr, config.vectors_per_step(source.n)
     run = _Run(
-        sae, source, spread, config, config.lr, optimizer, state, kept, save, checkpoint_every
+        sae, source, spread, config, lr, size, optimizer, state, kept, save, checkpoint_every
     )
     heldout = heldout.to(device)
     with reporter.task("train SAE", source.n * config.epochs, "vectors") as step:
-        step(state.epoch * source.n + min(state.step * config.batch_size, source.n))
+        step(state.epoch * source.n + min(state.step * size, source.n))
         while state.epoch < config.epochs:
             row = _epoch(run, step)
             info = _end_epoch(run, row, heldout, score)
@@ -153,11 +156,11 @@ def fit(
 def _epoch(run: _Run, show: Step) -> dict[str, float]:
     """The rest of one pass over the vectors in a new order; its row of the history."""
     config, state, n = run.config, run.state, run.source.n
-    number, per_epoch = state.epoch + 1, -(-n // run.config.batch_size)
+    number, per_epoch = state.epoch + 1, -(-n // run.size)
     generator = epoch_generator(config.seed, number)
-    batches = run.source.batches(config.batch_size, generator, state.step)
+    batches = run.source.batches(run.size, generator, state.step)
     started = shown = saved = time.monotonic()
-    earlier, seen = state.seconds, min(state.step * config.batch_size, n)
+    earlier, seen = state.seconds, min(state.step * run.size, n)
     told = seen
     for batch in batches:
         rate = run.lr * rate_factor(state.epoch * per_epoch + state.step, per_epoch, config)

@@ -198,6 +198,16 @@ def test_scale_for_vectors(n: int, d: int, k: int, scale: int) -> None:
 
 
 @pytest.mark.parametrize(
+    ("n", "size"),
+    [(10**6, 512), (16384, 512), (16383, 256), (4096, 128), (2047, 32), (750, 32), (3, 32)],
+)
+def test_batch_size_for_vectors(n: int, size: int) -> None:
+    """A power of two that leaves 32 steps to an epoch."""
+    assert SAEConfig().vectors_per_step(n) == size
+    assert SAEConfig(batch_size=500).vectors_per_step(n) == 500
+
+
+@pytest.mark.parametrize(
     ("train", "heldout", "said"),
     [
         (0.05, 0.3, "memorise"),

@@ -595,3 +595,20 @@ def test_measure_of_equal_vectors_has_no_fvu() -> None:
     quality = measure(random_sae(6, 10, 3), torch.ones(1, 6))
     assert quality["FVU"] != quality["FVU"]
     assert quality["L0"] <= 3
+
+
+def test_few_vectors_train_in_small_batches(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sizes: list[int] = []
+
+    def spy(sae: SAE, x: Tensor, *rest: Any) -> Any:
+        sizes.append(len(x))
+        return train_step(sae, x, *rest)
+
+    monkeypatch.setattr(trainer, "train_step", spy)
+    fitted(tmp_path / "few", SAEConfig(k=2, scale=3, epochs=1))
+    assert sizes == [32] * 9 + [12]
+    sizes.clear()
+    fitted(tmp_path / "own", SAEConfig(k=2, scale=3, epochs=1, batch_size=200))
+    assert sizes == [200, 100]
