@@ -125,7 +125,7 @@ each_run as (
             runs.params,
             '{"k":null,"scale":null,"lr":null,"seed":null,"d":null,"n_latents":null}',
             '{"training_version":null}'
-        )::varchar as settings,
+        ) as merged,
         coalesce((runs.params ->> '$.training_version')::integer, 0) as training_version,
         runs.started,
         measured.fvu_heldout,
@@ -146,9 +146,19 @@ each_run as (
     left join verifying on runs.run_id = verifying.run_id
 ),
 
+ordered as (
+    select
+        *,
+        -- in order of names, so that equal settings are equal texts
+        to_json(
+            map_from_entries(list_sort(map_entries(merged::map (varchar, json))))
+        )::varchar as settings
+    from each_run
+),
+
 counted as (
     select *
-    from each_run
+    from ordered
     qualify
         training_version = max(training_version) over (partition by k, scale, lr, settings)
         and row_number() over (
