@@ -15,25 +15,39 @@ with counts as (
     where run_id = $run_id and side = 'construct' and n_trials > 0 and n_inactive > 0
 ),
 
-scores as (
+reached as (
+    -- scored cases at or above the score, if it were the threshold
+    select
+        latent_id,
+        score,
+        is_active,
+        count(*) over descending as n_reached,
+        rank() over descending as place
+    from confidence.trial_scores
+    where run_id = $run_id and side = 'construct'
+    window descending as (partition by latent_id order by score desc)
+),
+
+candidates as (
+    -- the best is the score of an active case, as one below it lets in inactive cases only; or
+    -- the highest of all, where no active case is worth what passes with it
     select
         latent_id,
         score,
         count(*) filter (where is_active) as n_active,
-        count(*) filter (where not is_active) as n_inactive
-    from confidence.trial_scores
-    where run_id = $run_id and side = 'construct'
+        any_value(n_reached) as n_reached
+    from reached
+    where is_active or place = 1
     group by latent_id, score
 ),
 
 cumulated as (
-    -- cases that reach the score, if it were the threshold
     select
         latent_id,
         score,
-        sum(n_active) over descending as true_positives,
-        sum(n_inactive) over descending as false_positives
-    from scores
+        n_reached,
+        sum(n_active) over descending as true_positives
+    from candidates
     window descending as (partition by latent_id order by score desc)
 ),
 
@@ -44,7 +58,7 @@ rates as (
         -- one division of whole numbers, so that a tie is a tie in floats as well
         (
             cumulated.true_positives * counts.n_inactive
-            - cumulated.false_positives * counts.n_trials
+            - (cumulated.n_reached - cumulated.true_positives) * counts.n_trials
         ) / (counts.n_trials * counts.n_inactive) as youden_j
     from cumulated
     inner join counts on cumulated.latent_id = counts.latent_id

@@ -48,22 +48,68 @@ pool_actives as (
     select * from confidence.pool_actives where run_id = $run_id
 ),
 
-wanted as (
-    select case_id from trials
-    union
-    select case_id from pool
+marked as (
+    select
+        case_id,
+        side,
+        0 as in_pool
+    from trials
+    union all
+    select
+        case_id,
+        side,
+        1 as in_pool
+    from pool
 ),
 
-cases as (
+wanted as (
     select
-        case_items.case_id,
+        case_id,
+        side,
+        max(in_pool) as in_pool
+    from marked
+    group by case_id, side
+),
+
+sums as (
+    select
+        wanted.case_id,
+        wanted.side,
+        wanted.in_pool,
         sum(case_items.weight * measures.popularity)::bigint as popularity,
         sum(case_items.weight * measures.age)::bigint as age
     from staging.case_items as case_items
     inner join wanted on case_items.case_id = wanted.case_id
     inner join measures on case_items.item_id = measures.item_id
     where case_items.run_id = $run_id
-    group by case_items.case_id
+    group by wanted.case_id, wanted.side, wanted.in_pool
+),
+
+directions as (
+    -- the same number the other way round is the opposite trend
+    from (
+        values
+        ('popular', 1, 0), ('long tail', -1, 0), ('recent', 0, 1), ('old', 0, -1)
+    ) as directions (trend, of_popularity, of_age)
+),
+
+measured as (
+    select
+        sums.case_id,
+        sums.side,
+        sums.in_pool,
+        directions.trend,
+        sums.popularity * directions.of_popularity + sums.age * directions.of_age as score
+    from sums
+    cross join directions
+),
+
+cases as (
+    -- a case scores the same for every latent, so the pool is counted once and not for each of them
+    select
+        *,
+        sum(in_pool) over (partition by side, trend order by score desc) as n_reached
+    from measured
 ),
 
 counts as (
@@ -79,48 +125,33 @@ latents as (
     having count(*) = 2
 ),
 
-tried as (
+marks as (
+    -- what is a latent's own: its active cases, and those of the pool that it is active on
     select
         latent_id,
         case_id,
-        side,
-        true as is_active
+        1 as is_trial
     from trials
     union all
     select
-        latents.latent_id,
-        pool.case_id,
-        pool.side,
-        false as is_active
-    from latents
-    cross join pool
-    anti join pool_actives
-        on
-            latents.latent_id = pool_actives.latent_id
-            and pool.case_id = pool_actives.case_id
-),
-
-directions as (
-    -- the same number the other way round is the opposite trend
-    from (
-        values
-        ('popular', 1, 0), ('long tail', -1, 0), ('recent', 0, 1), ('old', 0, -1)
-    ) as directions (trend, of_popularity, of_age)
+        latent_id,
+        case_id,
+        0 as is_trial
+    from pool_actives
 ),
 
 scores as (
     select
-        tried.latent_id,
-        tried.side,
-        directions.trend,
-        cases.popularity * directions.of_popularity + cases.age * directions.of_age as score,
-        count(*) filter (where tried.is_active) as n_active,
-        count(*) filter (where not tried.is_active) as n_inactive
-    from tried
-    inner join latents on tried.latent_id = latents.latent_id
-    inner join cases on tried.case_id = cases.case_id
-    cross join directions
-    group by all
+        marks.latent_id,
+        cases.side,
+        cases.trend,
+        cases.score,
+        cases.n_reached,
+        marks.is_trial,
+        1 - marks.is_trial as is_excluded
+    from marks
+    semi join latents on marks.latent_id = latents.latent_id
+    inner join cases on marks.case_id = cases.case_id
 ),
 
 cumulated as (
@@ -128,24 +159,28 @@ cumulated as (
         latent_id,
         trend,
         score,
-        sum(n_active) over descending as true_positives,
-        sum(n_inactive) over descending as false_positives
+        n_reached,
+        is_trial,
+        sum(is_trial) over descending as true_positives,
+        sum(is_excluded) over descending as n_excluded
     from scores
     where side = 'construct'
     window descending as (partition by latent_id, trend order by score desc)
 ),
 
 rates as (
+    -- the best threshold is the score of an active case: one below lets in inactive cases only
     select
         cumulated.latent_id,
         cumulated.trend,
         cumulated.score,
         (
             cumulated.true_positives * counts.n_inactive
-            - cumulated.false_positives * counts.n_trials
+            - (cumulated.n_reached - cumulated.n_excluded) * counts.n_trials
         ) / (counts.n_trials * counts.n_inactive) as youden_j
     from cumulated
     inner join counts on cumulated.latent_id = counts.latent_id and counts.side = 'construct'
+    where cumulated.is_trial = 1
 ),
 
 thresholds as (
@@ -158,12 +193,22 @@ thresholds as (
     group by latent_id
 ),
 
+pool_hits as (
+    select
+        thresholds.latent_id,
+        count(*) as n_cases
+    from thresholds
+    inner join cases on thresholds.trend = cases.trend and thresholds.score <= cases.score
+    where cases.side = 'verify' and cases.in_pool = 1
+    group by thresholds.latent_id
+),
+
 hits as (
     select
         thresholds.latent_id,
         thresholds.trend,
-        sum(scores.n_active) as n_active,
-        sum(scores.n_inactive) as n_inactive
+        sum(scores.is_trial) as n_active,
+        sum(scores.is_excluded) as n_excluded
     from thresholds
     left join scores
         on
@@ -180,7 +225,8 @@ select
     hits.trend,
     (
         coalesce(hits.n_active, 0) / counts.n_trials
-        + 1 - coalesce(hits.n_inactive, 0) / counts.n_inactive
+        + 1 - (coalesce(pool_hits.n_cases, 0) - coalesce(hits.n_excluded, 0)) / counts.n_inactive
     ) / 2 as balanced_accuracy
 from hits
 inner join counts on hits.latent_id = counts.latent_id and counts.side = 'verify'
+left join pool_hits on hits.latent_id = pool_hits.latent_id

@@ -36,9 +36,6 @@ active_scores as (
     select
         trials.latent_id,
         trials.case_id,
-        trials.user_id,
-        trials.side,
-        true as is_active,
         sum(case_items.weight * item_scores.score)::bigint as score
     from trials
     inner join case_items on trials.case_id = case_items.case_id
@@ -46,36 +43,48 @@ active_scores as (
         on
             trials.latent_id = item_scores.latent_id
             and case_items.item_id = item_scores.item_id
-    group by trials.latent_id, trials.case_id, trials.user_id, trials.side
+    group by trials.latent_id, trials.case_id
 ),
 
 pool_scores as (
     select
         item_scores.latent_id,
         pool.case_id,
-        pool.user_id,
-        pool.side,
-        false as is_active,
         sum(case_items.weight * item_scores.score)::bigint as score
     from pool
     inner join case_items on pool.case_id = case_items.case_id
     inner join item_scores on case_items.item_id = item_scores.item_id
-    group by item_scores.latent_id, pool.case_id, pool.user_id, pool.side
+    group by item_scores.latent_id, pool.case_id
 ),
 
-inactive_scores as (
-    select pool_scores.*
+scores as (
+    -- the sums are made by number alone: user and side follow where there are fewer rows
+    select
+        active_scores.latent_id,
+        active_scores.case_id,
+        trials.user_id,
+        trials.side,
+        true as is_active,
+        active_scores.score
+    from active_scores
+    inner join trials
+        on
+            active_scores.latent_id = trials.latent_id
+            and active_scores.case_id = trials.case_id
+    union all
+    select
+        pool_scores.latent_id,
+        pool_scores.case_id,
+        pool.user_id,
+        pool.side,
+        false as is_active,
+        pool_scores.score
     from pool_scores
+    inner join pool on pool_scores.case_id = pool.case_id
     anti join pool_actives
         on
             pool_scores.latent_id = pool_actives.latent_id
             and pool_scores.case_id = pool_actives.case_id
-),
-
-scores as (
-    select * from active_scores
-    union all
-    select * from inactive_scores
 )
 
 select
