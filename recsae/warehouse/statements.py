@@ -88,6 +88,31 @@ def read_parquet(folders: Iterable[Path]) -> str:
     return f"read_parquet([{files}], hive_partitioning = true, hive_types_autocast = false)"
 
 
+def file_view(query: Query, path: Path) -> str:
+    """View over one Parquet file that has the columns of the header."""
+    columns = ", ".join(name(column.name) for column in query.yields)
+    file = literal(glob_escape(path))
+    return (
+        f"create or replace view {name(query.full_name)} as select {columns} "
+        f"from read_parquet({file}, hive_partitioning = false)"
+    )
+
+
+def rows_of(relation: str) -> str:
+    """Query for the rows of the data set ``$d`` in a relation."""
+    return f"select * from {name(relation)} where dataset = $d"
+
+
+def copy_parquet(query: str, path: Path) -> str:
+    """Write the result of a query to a Parquet file, a few row groups at a time."""
+    return f"copy ({query}) to {literal(str(path))} (format parquet, compression zstd)"
+
+
+def spill_to(folder: Path) -> str:
+    """Have the database put what does not fit into memory into a folder."""
+    return f"set temp_directory = {literal(str(folder))}"
+
+
 def glob_escape(folder: Path) -> str:
     """A path as a pattern that matches only itself."""
     return "".join(f"[{letter}]" if letter in "*?[" else letter for letter in str(folder))

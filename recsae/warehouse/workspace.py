@@ -1,8 +1,8 @@
 """A database in memory in which a stage computes, while the warehouse stays free for others.
 
-It starts as a copy of what one run needs: the rows of its data set and of the relations that
-earlier stages stored, and views over its Parquet files. Only the finished result goes back, in one
-short transaction.
+It starts with what one run needs: the rows of its data set and of the relations that earlier stages
+stored, and views over its Parquet files. The interactions, which may be many, are copied to Parquet
+as well and are not held in memory. Only the finished result goes back, in one short transaction.
 """
 
 from __future__ import annotations
@@ -17,14 +17,15 @@ import polars as pl
 from recsae.errors import DataError
 from recsae.warehouse import statements
 from recsae.warehouse.connection import connect
-from recsae.warehouse.files import parquet_folder
+from recsae.warehouse.files import parquet_folder, temp_folder
 from recsae.warehouse.publish import PUBLISHED_BY, has_parquet
 from recsae.warehouse.runs import Run
 from recsae.warehouse.session import Session, Trace
 from recsae.warehouse.sql import load, stages
 from recsae.warehouse.store import Warehouse
 
-DATASET_RELATIONS = ("raw.items", "raw.item_tags", "raw.interactions")
+DATASET_RELATIONS = ("raw.items", "raw.item_tags")
+INTERACTIONS = "raw.interactions"
 
 
 class Workspace(Session):
@@ -35,28 +36,36 @@ class Workspace(Session):
     def open(
         cls, root: Path, run: Run, relations: Sequence[str] = (), trace: Trace | None = None
     ) -> Iterator[Self]:
-        """Copy what ``run`` (an SAE run) needs, and its rows of the stored ``relations``."""
-        root = root.resolve()
-        with Warehouse.open(root, read_only=True) as warehouse:
-            copies = {name: _rows(warehouse, name, run) for name in ("raw.runs", *relations)}
-            for name in DATASET_RELATIONS:
-                copies[name] = warehouse.sql(
-                    f"select * from {statements.name(name)} where dataset = $d", {"d": run.dataset}
-                )
-        workspace = cls(connect(None, root, read_only=False, wait=0), root, read_only=False)
-        workspace._trace = trace
-        try:
-            workspace._start(run, copies)
-            yield workspace
-        finally:
-            workspace.close()
+        """Copy what ``run`` (an SAE run) needs, and its rows of the stored ``relations``.
 
-    def _start(self, run: Run, copies: Mapping[str, pl.DataFrame]) -> None:
+        What does not fit into memory lies in a temporary folder of the warehouse, which goes at the
+        end; that of a process that was killed goes when the warehouse is next opened.
+        """
+        root = root.resolve()
+        with temp_folder(root, run.run_id) as temp:
+            interactions = temp / "interactions.parquet"
+            with Warehouse.open(root, read_only=True) as warehouse:
+                copies = {name: _rows(warehouse, name, run) for name in ("raw.runs", *relations)}
+                for name in DATASET_RELATIONS:
+                    copies[name] = warehouse.sql(statements.rows_of(name), {"d": run.dataset})
+                rows = statements.rows_of(INTERACTIONS)
+                warehouse.execute(statements.copy_parquet(rows, interactions), {"d": run.dataset})
+            workspace = cls(connect(None, root, read_only=False, wait=0), root, read_only=False)
+            workspace._trace = trace
+            try:
+                workspace.execute(statements.spill_to(temp / "spill"))
+                workspace._start(run, copies, interactions)
+                yield workspace
+            finally:
+                workspace.close()
+
+    def _start(self, run: Run, copies: Mapping[str, pl.DataFrame], interactions: Path) -> None:
         for stage in stages():
             self.execute(f"create schema if not exists {statements.name(stage)}")
         for relation, frame in copies.items():
             self.execute(statements.create_table(load(relation)))
             self.insert(relation, frame)
+        self.execute(statements.file_view(load(INTERACTIONS), interactions))
         for kind, (run_kind, _) in PUBLISHED_BY.items():
             owner = run.run_id if run_kind == "sae" else str(run.parent_run_id)
             folder = parquet_folder(self.root, kind, owner)
