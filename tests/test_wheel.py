@@ -97,5 +97,6 @@ def test_it_queries_a_warehouse(environment: Path, tmp_path: Path, filled_wareho
     place = ("--warehouse", filled_warehouse, "--format", "csv")
     words = ("select count(*) as n from raw.activations", *place)
     assert run(environment / "recsae", "query", *words, cwd=tmp_path) == "n\n2\n"
-    words = ("staging.level_edges", "-p", "run_id", "latest", *place)
-    assert "sae-1,2," in run(environment / "recsae", "query", *words, cwd=tmp_path)
+    shares = ("-p", "construct_share", "1", "-p", "heldout_share", "0")
+    words = ("staging.user_sides", "-p", "run_id", "latest", "-p", "seed", "0", *shares, *place)
+    assert "sae-1,1,construct,false" in run(environment / "recsae", "query", *words, cwd=tmp_path)

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 
 GOLDEN = Path(__file__).parents[1] / "golden"
 SIDES = ("staging.user_sides", "-p", "run_id", "sae-1", "-p", "heldout_share", "0")
+SHARES = ("-p", "seed", "1", "-p", "construct_share", "1", "-p", "heldout_share", "0")
 EVERY_TYPE = """
 select * from (values
     (1::integer, 2::bigint, 0.1::double, 1e300::double, 'plain', true, date '2001-02-03',
@@ -108,9 +109,9 @@ def test_file_that_is_missing_or_no_text(query: Callable[..., Result], tmp_path:
 
 
 def test_named(query: Callable[..., Result]) -> None:
-    result = query("staging.level_edges", "-p", "run_id", "sae-1", "--format", "json")
+    result = query(*SIDES, "-p", "seed", "1", "-p", "construct_share", "1", "--format", "json")
     row = json.loads(result.out)[0]
-    assert (row["run_id"], row["n_activations"], len(row["edges"])) == ("sae-1", 2, 9)
+    assert (row["run_id"], row["side"], row["is_heldout"]) == ("sae-1", "construct", False)
 
 
 def test_raw_name_shows_the_table(query: Callable[..., Result]) -> None:
@@ -208,12 +209,12 @@ def test_parameter_names_are_case_sensitive_as_in_the_text(query: Callable[..., 
         (["select $n", "-p", "n"], "parameter n has no value\nhint: -p n VALUE\n"),
         (["select $n", "-p"], "requires an argument"),
         (
-            ["staging.level_edges"],
-            "staging.level_edges needs the parameter run_id\nhint: it takes run_id\n",
+            ["staging.user_sides"],
+            "staging.user_sides needs the parameter run_id\nhint: it takes run_id, seed, ",
         ),
         (
-            ["staging.level_edges", "-p", "run_id", "sae-1", "-p", "x", "1"],
-            "staging.level_edges has no parameter x\nhint: it takes run_id\n",
+            [*SIDES, "-p", "seed", "1", "-p", "construct_share", "1", "-p", "x", "1"],
+            "staging.user_sides has no parameter x\nhint: it takes run_id, seed, ",
         ),
         (
             [*SIDES, "-p", "seed", "1.5", "-p", "construct_share", "0.5"],
@@ -224,7 +225,7 @@ def test_parameter_names_are_case_sensitive_as_in_the_text(query: Callable[..., 
             "parameter construct_share is 'half', but it must be DOUBLE\n",
         ),
         (
-            ["staging.level_edges", "-p", "run_id", "zzz"],
+            [*SIDES[:2], "run_id", "zzz", *SHARES],
             "no run is called 'zzz'\nhint: there is rec-1, rec-2, sae-1\n",
         ),
     ],
@@ -237,7 +238,7 @@ def test_parameters_that_do_not_fit(
 
 @pytest.mark.parametrize("ref", ["sae-1", "sae", "latest", "rec-1"])
 def test_a_run_is_found_by_reference(query: Callable[..., Result], ref: str) -> None:
-    result = query("staging.level_edges", "-p", "run_id", ref, "--format", "json")
+    result = query("staging.user_sides", "-p", "run_id", ref, *SHARES, "--format", "json")
     assert json.loads(result.out)[0]["run_id"] == "sae-1"
 
 

@@ -173,7 +173,10 @@ def example(**changes: Any) -> Case:
         "about": "one activation",
         "kind": "ordinary",
         "params": {"run_id": "s"},
-        "given": {"raw.activations": [{"run_id": "s", "latent_id": 0, "value": 2.0}]},
+        "given": {
+            "raw.activations": [{"run_id": "s", "latent_id": 0, "case_id": 0, "value": 2.0}],
+            "staging.cases": [{"run_id": "s", "case_id": 0}],
+        },
         "expect": [{"run_id": "s", "n_activations": 1}],
     }
     return Case(**{**base, **changes})

@@ -21,7 +21,14 @@ def warehouse(filled: Path) -> Iterator[Warehouse]:
         yield opened
 
 
+def draw_cases(warehouse: Warehouse) -> None:
+    """What the edges of sae-1 are made of."""
+    for relation in ("staging.user_sides", "staging.cases"):
+        warehouse.build(relation, {p.name: PARAMS[p.name] for p in load(relation).params})
+
+
 def test_built_per_run(warehouse: Warehouse) -> None:
+    draw_cases(warehouse)
     assert warehouse.build(EDGES, {"run_id": "sae-1"}) == 1
     assert warehouse.build(EDGES, {"run_id": "nothing"}) == 0
     assert warehouse.sql(f"from {EDGES}")["n_activations"].to_list() == [2]
@@ -30,6 +37,7 @@ def test_built_per_run(warehouse: Warehouse) -> None:
 
 
 def test_stored_with_the_types_and_comments_of_the_header(warehouse: Warehouse) -> None:
+    draw_cases(warehouse)
     warehouse.build(EDGES, {"run_id": "sae-1"})
     query = load(EDGES)
     assert warehouse.columns(EDGES) == {column.name: column.type for column in query.yields}
@@ -73,6 +81,7 @@ def test_a_stage_that_has_not_run_is_named(warehouse: Warehouse) -> None:
 
 
 def test_query_is_not_stored(warehouse: Warehouse) -> None:
+    draw_cases(warehouse)
     assert warehouse.query(EDGES, {"run_id": "sae-1"})["n_activations"].to_list() == [2]
     assert not warehouse.exists(EDGES)
 
@@ -157,6 +166,7 @@ def test_replace_rows_in_raw(warehouse: Warehouse) -> None:
 def test_a_table_of_another_version_goes_with_the_stages_that_made_it(
     warehouse: Warehouse,
 ) -> None:
+    draw_cases(warehouse)
     warehouse.execute(f"create table {statements.name(EDGES)} (run_id varchar, old integer)")
     warehouse.start_stage("sae-1", "concepts", {}, "h")
     warehouse.finish_stage("sae-1", "concepts", seconds=1.0)
