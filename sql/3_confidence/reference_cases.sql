@@ -60,25 +60,64 @@ latents as (
 ),
 
 pool as (
-    select case_id
+    -- in one drawn order for all latents, each of which starts at a drawn place
+    select
+        case_id,
+        row_number() over (
+            order by md5_number_lower(concat_ws('|', $seed, 'random', case_id)), case_id
+        ) - 1 as place,
+        count(*) over () as n_cases
     from staging.case_pool
     where run_id = $run_id and side = 'verify'
 ),
 
-candidates as (
+pool_firings as (
+    select
+        firings.latent_id,
+        firings.case_id
+    from firings
+    semi join pool on firings.case_id = pool.case_id
+),
+
+lengths as (
+    select
+        latent_id,
+        count(*) as n_firing
+    from pool_firings
+    group by latent_id
+),
+
+size as (
+    select max(n_cases) as n_cases from pool
+),
+
+starts as (
+    -- among so many cases in a row there are enough on which the latent is silent
     select
         latents.latent_id,
-        pool.case_id,
-        row_number() over (
-            partition by latents.latent_id
-            order by
-                md5_number_lower(concat_ws('|', $seed, 'random', latents.latent_id, pool.case_id)),
-                pool.case_id
-        ) as place
+        size.n_cases,
+        (
+            md5_number_lower(concat_ws('|', $seed, 'start', latents.latent_id)) % size.n_cases
+        )::bigint as start,
+        unnest(
+            generate_series(
+                1, least($n_strong // 2 + coalesce(lengths.n_firing, 0), size.n_cases)
+            )
+        ) as step
     from latents
-    cross join pool
-    anti join firings
-        on latents.latent_id = firings.latent_id and pool.case_id = firings.case_id
+    cross join size
+    left join lengths on latents.latent_id = lengths.latent_id
+),
+
+candidates as (
+    select
+        starts.latent_id,
+        pool.case_id,
+        row_number() over (partition by starts.latent_id order by starts.step) as place
+    from starts
+    inner join pool on (starts.start + starts.step - 1) % starts.n_cases = pool.place
+    anti join pool_firings
+        on starts.latent_id = pool_firings.latent_id and pool.case_id = pool_firings.case_id
 ),
 
 strong_cases as (
