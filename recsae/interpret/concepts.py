@@ -8,15 +8,11 @@ from recsae.config import ConceptsConfig
 from recsae.warehouse import runs
 from recsae.warehouse.workspace import Workspace
 
-CASES = (
-    "staging.cases",
-    "staging.item_sides",
-    "staging.level_edges",
-    "staging.activation_levels",
-    "staging.case_pool",
-    "staging.case_items",
-)
-"""Relations that do not depend on tags, in order."""
+DRAWN = ("staging.cases", "staging.item_sides", "staging.level_edges")
+"""What is drawn, and where levels are cut; small, so they are kept for the confidence stage."""
+
+CASES = ("staging.activation_levels", "staging.case_pool", "staging.case_items")
+"""What is known of the drawn cases without tags, in order."""
 
 TAGS = ("staging.tags", "concepts.tag_spread", "concepts.concept_tags")
 """Relations that depend on which tags the items have; made again in every permutation round."""
@@ -38,20 +34,14 @@ def parameters(run_id: str, seed: int, config: ConceptsConfig) -> dict[str, obje
     }
 
 
-def prepare_cases(workspace: Workspace, params: Mapping[str, object]) -> Iterator[str]:
-    """Build what comes before tags; yields the name of each relation when it is built."""
-    for relation in (*CASES, *ITEMS):
-        workspace.build(relation, params)
-        yield relation
+SHOWN = ("concepts.labels", "concepts.example_items")
+
+STEPS = (*DRAWN, *CASES, *ITEMS, *TAGS, *SHOWN)
+"""Everything that ``build_concepts`` builds."""
 
 
 def build_concepts(workspace: Workspace, params: Mapping[str, object]) -> Iterator[str]:
     """Build the concepts and what is shown with them; yields names as they get built."""
-    yield from prepare_cases(workspace, params)
-    for relation in (*TAGS, "concepts.labels", "concepts.example_items"):
+    for relation in STEPS:
         workspace.build(relation, params)
         yield relation
-
-
-N_STEPS = len(CASES) + len(ITEMS) + len(TAGS) + 2
-"""Relations that ``build_concepts`` builds."""

@@ -5,9 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 
 from recsae.config import ConfidenceConfig
-from recsae.interpret.concepts import TAGS, prepare_cases
+from recsae.interpret.concepts import CASES, DRAWN, ITEMS, TAGS
 from recsae.warehouse import runs
 from recsae.warehouse.workspace import Workspace
+
+PREPARED = (*CASES, *ITEMS)
+"""Known from the concepts, but too large to be kept."""
 
 TRIALS = (
     "confidence.trials",
@@ -27,7 +30,7 @@ REFERENCE = (
 )
 """The paper's own protocol."""
 
-READ = ("staging.user_sides", "concepts.concept_tags", "concepts.labels")
+READ = ("staging.user_sides", *DRAWN, "concepts.concept_tags", "concepts.labels")
 """Relations taken from the warehouse."""
 
 STORED = runs.STORED["confidence"]
@@ -38,8 +41,7 @@ def build_confidence(
     workspace: Workspace, params: Mapping[str, object], config: ConfidenceConfig
 ) -> Iterator[str]:
     """Build every relation; yields what has just been done, ``n_steps`` times in all."""
-    yield from prepare_cases(workspace, params)
-    for relation in TRIALS:
+    for relation in (*PREPARED, *TRIALS):
         workspace.build(relation, params)
         yield relation
     yield from _true_tags(workspace, params)
@@ -51,7 +53,7 @@ def build_confidence(
 
 def n_steps(config: ConfidenceConfig) -> int:
     """How often ``build_confidence`` yields."""
-    return 8 + len(TRIALS) + 3 + config.permutations + 1
+    return len(PREPARED) + len(TRIALS) + 3 + config.permutations + 1
 
 
 def _true_tags(workspace: Workspace, params: Mapping[str, object]) -> Iterator[str]:

@@ -36,7 +36,7 @@ def concepts(
             return run.run_id
         with (
             Workspace.open(root, run, ["staging.user_sides"]) as workspace,
-            reporter.task("concepts", build.N_STEPS, "relations") as step,
+            reporter.task("concepts", len(build.STEPS), "relations") as step,
         ):
             for relation in build.build_concepts(workspace, params):
                 step(1, relation)
