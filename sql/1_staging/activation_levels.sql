@@ -42,7 +42,7 @@ levels as (
             + (activations.value::double >= edges.edges[9])::integer
         ) as level
     from activations
-    inner join edges on activations.run_id = edges.run_id
+    cross join edges
 )
 
 select
