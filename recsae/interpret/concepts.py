@@ -14,6 +14,9 @@ DRAWN = ("staging.cases", "staging.item_sides", "staging.level_edges")
 CASES = ("staging.activation_levels", "staging.case_pool", "staging.case_items")
 """What is known of the drawn cases without tags, in order."""
 
+NAMES = "staging.tag_names"
+"""Which tags count as one; the same in every permutation round."""
+
 TAGS = ("staging.tags", "concepts.tag_spread", "concepts.concept_tags")
 """Relations that depend on which tags the items have; made again in every permutation round."""
 
@@ -36,7 +39,7 @@ def parameters(run_id: str, seed: int, config: ConceptsConfig) -> dict[str, obje
 
 SHOWN = ("concepts.labels", "concepts.example_items")
 
-STEPS = (*DRAWN, *CASES, *ITEMS, *TAGS, *SHOWN)
+STEPS = (*DRAWN, *CASES, NAMES, *ITEMS, *TAGS, *SHOWN)
 """Everything that ``build_concepts`` builds."""
 
 

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 
 from recsae.config import ConfidenceConfig
-from recsae.interpret.concepts import CASES, DRAWN, ITEMS, TAGS
+from recsae.interpret.concepts import CASES, DRAWN, ITEMS, NAMES, TAGS
 from recsae.warehouse import runs
 from recsae.warehouse.workspace import Workspace
 
-PREPARED = (*CASES, *ITEMS)
+PREPARED = (*CASES, NAMES, *ITEMS)
 """Known from the concepts, but too large to be kept."""
 
 TRIALS = (

@@ -25,6 +25,7 @@ ITEMS = "confidence.judge_items"
 
 BUILTIN: tuple[str, ...] = (
     "staging.case_items",
+    "staging.tag_names",
     "staging.tags",
     "confidence.reference_predictions",
 )
