@@ -27,6 +27,9 @@ WIDTH = 80
 BAR = 36
 """Characters of the longest bar of the histogram."""
 
+LABEL = 2 * (WIDTH - 7)
+"""Columns of the longest label in a list, on more than one line: its number needs all its tags."""
+
 NO_CONCEPT = "none: no tag stands out"
 """In place of a label."""
 
@@ -153,7 +156,7 @@ def _bar_line(row: Row, most: float) -> Text:
 
 
 def concepts_table(concepts: Sequence[Row], n_left: int) -> Group:
-    """Concepts with their numbers, three lines each: label, numbers, example items."""
+    """Concepts with their numbers, each on a line: numbers, label, example items."""
     heads = "".join(f"{head:>7}" for head, _ in NUMBERS)
     title = Text(f"latent{heads}  cases  users   same", style="bold")
     if not concepts:
@@ -170,10 +173,17 @@ def _concept(row: Row) -> Iterator[RenderableType]:
     numbers = "".join(f"{share(row[name]):>7}" for _, name in NUMBERS)
     tail = "".join(f"{short(row[name]):>7}" for name in ("n_active", "n_users", "n_same"))
     yield Text(f"{row['latent_id']:>6}{numbers}{tail}")
-    trend = f"{row['trend']} items; " if row["trend"] else ""
-    yield _cut(f"       {trend}{row['label'] or NO_CONCEPT}", "cyan")
+    trend = f"{_adjective(row['trend'])} items; " if row["trend"] else ""
+    label = _text(f"{trend}{row['label'] or NO_CONCEPT}", "cyan")
+    label.truncate(LABEL, overflow="ellipsis")
+    yield Padding(label, (0, 0, 0, 7))
     if examples := [title for title in row["examples"] or [] if title is not None]:
         yield _cut("       e.g. " + "; ".join(examples[:3]), "dim")
+
+
+def _adjective(trend: str) -> str:
+    """A trend as it stands before a noun."""
+    return trend.replace(" ", "-")
 
 
 def status_line(card: Row) -> Group:
@@ -250,7 +260,7 @@ def _latent_facts(card: Row) -> Iterator[tuple[str, str]]:
         f"permuted tags {share(card['null_mean'])}, p {share(card['p_value'])}, "
         f"q {share(card['q_value'])}; longer profile {share(card['profile_confidence'])}",
     )
-    told = f"{card['trend']} items" if card["trend"] else "none tells its cases"
+    told = f"{_adjective(card['trend'])} items" if card["trend"] else "none tells its cases"
     yield "trend", f"{told} (the best reaches {share(card['trend_confidence'])})"
     yield (
         "cases",

@@ -9,7 +9,8 @@
 --   latent_id   INTEGER   0-based
 --   leading_tag VARCHAR   the first tag of the label, kind:value
 --   label       VARCHAR   the tags to be read, the strongest first: those alike stand together,
---                         years in brackets behind their decade, words of titles in quotes
+--                         times in their own order, years in brackets behind their decade,
+--                         words of titles in quotes
 --   tags        VARCHAR[] the same tags with their kinds
 --   n_shared    BIGINT    tags of the label that both item halves chose on their own
 -- source: docs/decisions.md; only tags that carry the confidence are shown beside it
@@ -101,7 +102,7 @@ parts as (
     select
         latent_id,
         min(place) as place,
-        string_agg(text, ', ' order by place) as text
+        string_agg(text, ', ' order by if(part = 'times', text, ''), place) as text
     from pieces
     group by latent_id, part
 ),
