@@ -21,11 +21,13 @@ STOP_WORDS = frozenset(
         "a an the and or but nor not no so if of in on at to by for from with into as up out down",
         "is are was be it its my me you your he his she her we our they their this that",
         "about over off who what when where why how vs",
+        "mr mrs ms dr new old good great best big little first second third last",
+        "one two three four five six seven eight nine ten ii iii iv vi vii viii",
         "das der el il la le les los un une de des du et en und",
     )
     for word in line.split()
 )
-"""Words of titles that say nothing about a film."""
+"""Words of titles that say nothing about a film: they go with any noun, or stand for none."""
 
 _YEAR = re.compile(r"(.*?)\s*\(([0-9]{4})\)(?:\s*\([A-Z]{1,3}\))?")
 _ARTICLE = re.compile(

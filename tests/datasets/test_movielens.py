@@ -146,8 +146,8 @@ def test_real_data_are_those_of_the_reference(real_data, tmp_path):
     counts = {key: dataset.info["counts"][key] for key in ("users", "items", "interactions")}
     assert counts == {"users": 938, "items": 1008, "interactions": 54413}
     assert dataset.info["counts"]["train"] == 52537
-    assert dataset.info["counts"]["item_tags"] == 4064
-    assert dataset.info["counts"]["tags"] == 87
+    assert dataset.info["counts"]["item_tags"] == 4015
+    assert dataset.info["counts"]["tags"] == 79
     assert dataset.fingerprint == movielens.FINGERPRINT
     own = dataset.interactions.select("user_id", "item_id", "time", "split").rows()
     reference = set()
