@@ -11,6 +11,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from math import isfinite
 from typing import Any
 
+from rich.cells import cell_len
 from rich.console import Group, RenderableType
 from rich.padding import Padding
 from rich.table import Table
@@ -27,8 +28,8 @@ WIDTH = 80
 BAR = 36
 """Characters of the longest bar of the histogram."""
 
-LABEL = 2 * (WIDTH - 7)
-"""Columns of the longest label in a list, on more than one line: its number needs all its tags."""
+LABEL = WIDTH - 7
+"""Columns of a line of a label in a list. A label may need two: its number is that of all tags."""
 
 NO_CONCEPT = "none: no tag stands out"
 """In place of a label."""
@@ -174,11 +175,24 @@ def _concept(row: Row) -> Iterator[RenderableType]:
     tail = "".join(f"{short(row[name]):>7}" for name in ("n_active", "n_users", "n_same"))
     yield Text(f"{row['latent_id']:>6}{numbers}{tail}")
     trend = f"{_adjective(row['trend'])} items; " if row["trend"] else ""
-    label = _text(f"{trend}{row['label'] or NO_CONCEPT}", "cyan")
-    label.truncate(LABEL, overflow="ellipsis")
-    yield Padding(label, (0, 0, 0, 7))
+    label = Text(printable(f"{trend}{row['label'] or NO_CONCEPT}"))
+    label.truncate(2 * LABEL, overflow="ellipsis")
+    yield Padding(Text(_filled(label.plain), style="cyan", overflow="fold"), (0, 0, 0, 7))
     if examples := [title for title in row["examples"] or [] if title is not None]:
         yield _cut("       e.g. " + "; ".join(examples[:3]), "dim")
+
+
+def _filled(label: str) -> str:
+    """A label in lines that end between two tags, where these are short enough."""
+    lines = [""]
+    for tag in label.split(", "):
+        longer = f"{lines[-1]}, {tag}" if lines[-1] else tag
+        if lines[-1] and cell_len(longer) >= LABEL:
+            lines[-1] += ","
+            lines.append(tag)
+        else:
+            lines[-1] = longer
+    return "\n".join(lines)
 
 
 def _adjective(trend: str) -> str:
