@@ -1,9 +1,10 @@
 """Can the confidence be believed? Measured where the truth is known, and against its own doubles.
 
-    python benchmarks/validity.py planted
+    python benchmarks/validity.py agreement power
     python benchmarks/validity.py stability trajectory trap protocol --warehouse warehouse --run RUN
 
-planted     agreement with the truth, false positives when no tag means anything, power as tags fade
+agreement   rank correlation of confidence with what is planted, by three measures of the latter
+power       what passes as tags fade, and false positives when no tag means anything
 stability   the same latents with other draws of users, items and cases; other seeds of the SAE
 trajectory  the headline measures from the untrained autoencoder to the trained one
 trap        tags permuted over items: scored on the items that made the concept, and on others
@@ -23,11 +24,14 @@ import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from functools import partial
 from itertools import combinations
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import polars as pl
+from numpy.typing import NDArray
 
 from recsae import stages
 from recsae.config import ConceptsConfig, ConfidenceConfig, SAEConfig, TrainConfig
@@ -40,6 +44,8 @@ from recsae.warehouse import Run, Warehouse, load
 from recsae.warehouse.workspace import Workspace
 
 SEEDS = (0, 1, 2)
+LARGE = {"users": 3200, "items": 800}
+"""A planted data set of four times the cases."""
 FADES = (0.0, 0.25, 0.5, 0.75, 0.9, 1.0)
 """Shares of the items whose tags are swapped among each other."""
 EPOCHS = (1, 3, 10, 30)
@@ -48,6 +54,7 @@ STEADY = 100
 JUDGED = pl.col("status").is_in(["interpretable", "not shown"])
 
 Rows = list[dict[str, Any]]
+Matrix = NDArray[np.float64]
 Alter = Callable[[Workspace], None]
 
 
@@ -118,46 +125,68 @@ def swapped(share: float, seed: int) -> Alter:
 # -- where the truth is known -----------------------------------------------------------------
 
 
-def planted(work: Path) -> Iterator[tuple[str, Rows]]:
-    """Three planted data sets: agreement, false positives and power."""
-    agreement, fading = [], []
+def agreement(work: Path) -> Iterator[tuple[str, Rows]]:
+    """Confidence against three measures of what is planted; and against itself, drawn anew."""
+    for name, seed, options in (*((str(s), s, {}) for s in SEEDS), ("0, large", 0, LARGE)):
+        rows: Rows = []
+        place, truth = planted(work, seed, **options)
+        judged, again = {}, {}
+        for model, one in with_controls(place).items():
+            look = partial(with_truth, truth=truth)
+            known = pl.col("purity").is_not_null()
+            judged[model] = scored(one, 5, look=look).filter(JUDGED & known)
+            other = scored(one, 1, seed=seed + 1000).filter(pl.col("confidence").is_not_null())
+            again[model] = other.select("latent_id", again="confidence")
+        for models in (("trained",), tuple(judged)):
+            pairs = [judged[m].join(again[m], on="latent_id", how="left") for m in models]
+            for least in (20, STEADY):
+                some = pl.concat(pairs).filter(pl.col("n_active") >= least)
+                rows.append(
+                    {
+                        "seed": name,
+                        "of": " + ".join(models),
+                        "active cases": f"{least} or more",
+                        "latents": some.height,
+                        "sd": some["confidence"].std(),
+                        **{to: correlation(some, to) for to in (*TRUTHS, "again")},
+                        "planted found": found(judged["trained"], truth),
+                    }
+                )
+        yield "Rank correlation of confidence with what is planted", rows
+
+
+TRUTHS = ("purity", "any", "oracle")
+
+
+def power(work: Path) -> Iterator[tuple[str, Rows]]:
+    """What passes as interpretable when the tags of ever more items are swapped."""
+    rows: Rows = []
     for seed in SEEDS:
-        data = work / f"planted-{seed}"
-        prepare("planted", data, seed=seed)
-        place = trained(work / f"warehouse-{seed}", data, "planted", seed)
-        truth = read_truth("planted", data)
-        judged = {
-            name: scored(one, 20, look=lambda at, truth=truth: with_purity(at, truth)).filter(
-                JUDGED & pl.col("purity").is_not_null()
-            )
-            for name, one in with_controls(place).items()
-        }
-        pooled = pl.concat(judged.values())
-        agreement.append(
-            {
-                "seed": seed,
-                **{f"judged, {name}": rows.height for name, rows in judged.items()},
-                "planted found": found(judged["trained"], truth),
-                "Spearman, trained": correlation(judged["trained"]),
-                "Spearman, all": correlation(pooled),
-            }
-        )
+        place, _ = planted(work, seed)
         for share in FADES:
-            rows = scored(place, 20, alter=swapped(share, seed)).filter(JUDGED)
-            good = rows.filter(status="interpretable")
-            fading.append(
+            judged = scored(place, 20, alter=swapped(share, seed)).filter(JUDGED)
+            good = judged.filter(status="interpretable")
+            rows.append(
                 {
                     "seed": seed,
                     "swapped": share,
-                    "judged": rows.height,
+                    "judged": judged.height,
                     "interpretable": good.height,
-                    "share": good.height / max(rows.height, 1),
-                    "mean confidence": rows["confidence"].mean(),
-                    "null": rows["null_mean"].mean(),
+                    "share": good.height / max(judged.height, 1),
+                    "mean confidence": judged["confidence"].mean(),
+                    "null": judged["null_mean"].mean(),
                 }
             )
-    yield "Agreement of confidence with the planted purity", agreement
-    yield "Power, and false positives when all tags are swapped", fading
+    yield "Power, and false positives when all tags are swapped", rows
+
+
+def planted(work: Path, seed: int, **options: Any) -> tuple[Place, pl.DataFrame]:
+    """A planted data set with a trained autoencoder, and its truth; made once."""
+    name = "-".join(map(str, ("planted", seed, *options.values())))
+    data = work / name
+    prepare("planted", data, seed=seed, **options)
+    truth = read_truth("planted", data)
+    return trained(work / f"warehouse-{name}", data, "planted", seed), truth
 
 
 def trained(root: Path, data: Path, dataset: str, seed: int) -> Place:
@@ -182,11 +211,13 @@ def with_controls(place: Place) -> dict[str, Place]:
     return {name: replace(place, run_id=run_id) for name, run_id in runs}
 
 
-def with_purity(workspace: Workspace, truth: pl.DataFrame) -> pl.DataFrame:
-    """Scores, and how much more of one planted concept active held-out cases hold than others.
+def with_truth(workspace: Workspace, truth: pl.DataFrame) -> pl.DataFrame:
+    """Scores, and how pure each latent is by what is planted; no measure knows a tag.
 
-    Purity is the largest difference over the concepts between the mean share of items made from the
-    concept, active cases against inactive ones; it knows the truth and no tags.
+    A case holds shares of the planted concepts. ``purity`` is the largest difference over the
+    concepts between the mean share in active and in inactive held-out cases; ``any`` the largest
+    over all sets of concepts, which is the sum of the positive differences. ``oracle`` is the
+    balanced accuracy of the set that is best on construction cases, at the threshold best there.
     """
     shares = (
         workspace.sql("select case_id, item_id, weight from staging.case_items")
@@ -194,39 +225,68 @@ def with_purity(workspace: Workspace, truth: pl.DataFrame) -> pl.DataFrame:
         .group_by("case_id", "concept")
         .agg(share=pl.col("weight").sum() / 1e6)
     )
-    active = workspace.sql("select latent_id, case_id from confidence.trials where side = 'verify'")
+    concepts = truth["concept"].unique().sort().to_list()
+    wide = shares.pivot("concept", index="case_id", values="share").fill_null(0)
+    wide = wide.select("case_id", *concepts)
+    rows = []
+    sides = {side: sides_of(workspace, side, wide) for side in ("construct", "verify")}
+    for latent_id, (active, inactive) in sides["verify"].items():
+        gain = active.mean(0) - inactive.mean(0)
+        rows.append(
+            {
+                "latent_id": latent_id,
+                "purity": float(gain.max()),
+                "any": float(gain.clip(0).sum()),
+                "oracle": oracle(sides["construct"].get(latent_id), (active, inactive)),
+            }
+        )
+    known = {"latent_id": pl.Int32, **dict.fromkeys(TRUTHS, pl.Float64)}
+    scores = workspace.sql(
+        "select s.*, l.leading_tag from confidence.scores as s "
+        "left join concepts.labels as l using (latent_id)"
+    )
+    return scores.join(pl.DataFrame(rows, schema=known), on="latent_id", how="left")
+
+
+Cases = tuple[Matrix, Matrix]
+"""Shares of the planted concepts (cases, concepts): active ones, inactive ones."""
+
+
+def sides_of(workspace: Workspace, side: str, shares: pl.DataFrame) -> dict[int, Cases]:
+    """The cases that are scored on one side, by latent."""
+    active = workspace.sql(
+        "select latent_id, case_id from confidence.trials where side = $side", {"side": side}
+    )
     inactive = workspace.sql(
         "select t.latent_id, p.case_id "
         "from (select distinct latent_id from confidence.trials) as t "
         "cross join staging.case_pool as p "
         "anti join confidence.pool_actives as a "
-        "on t.latent_id = a.latent_id and p.case_id = a.case_id where p.side = 'verify'"
+        "on t.latent_id = a.latent_id and p.case_id = a.case_id where p.side = $side",
+        {"side": side},
     )
-    means = [
-        mean_shares(cases, shares).rename({"mean": name})
-        for cases, name in ((active, "active"), (inactive, "inactive"))
+    parts = [
+        {
+            int(str(key[0])): rows.drop("latent_id", "case_id").to_numpy()
+            for key, rows in cases.join(shares, on="case_id").group_by("latent_id")
+        }
+        for cases in (active, inactive)
     ]
-    purity = (
-        means[0]
-        .join(means[1], on=["latent_id", "concept"], how="left")
-        .with_columns(pl.col("inactive").fill_null(0))
-        .group_by("latent_id")
-        .agg(purity=(pl.col("active") - pl.col("inactive")).max())
-    )
-    scores = workspace.sql(
-        "select s.*, l.leading_tag from confidence.scores as s "
-        "left join concepts.labels as l using (latent_id)"
-    )
-    return scores.join(purity, on="latent_id", how="left")
+    return {one: (parts[0][one], parts[1][one]) for one in parts[0].keys() & parts[1].keys()}
 
 
-def mean_shares(cases: pl.DataFrame, shares: pl.DataFrame) -> pl.DataFrame:
-    """Mean share of every concept over the cases of every latent."""
-    n_cases = cases.group_by("latent_id").agg(n=pl.len())
-    sums = cases.join(shares, on="case_id").group_by("latent_id", "concept").agg(pl.sum("share"))
-    return sums.join(n_cases, on="latent_id").select(
-        "latent_id", "concept", mean=pl.col("share") / pl.col("n")
-    )
+def oracle(construct: Cases | None, verify: Cases) -> float | None:
+    """Balanced accuracy on verifying cases of the concepts that gain on construction cases."""
+    if construct is None:
+        return None
+    chosen = construct[0].mean(0) > construct[1].mean(0)
+    positive, negative = (np.sort(cases[:, chosen].sum(1)) for cases in construct)
+    cuts = np.unique(np.concatenate([positive, negative]))
+    recall = 1 - np.searchsorted(positive, cuts) / len(positive)
+    specificity = np.searchsorted(negative, cuts) / len(negative)
+    cut = cuts[np.argmax(recall + specificity)]
+    active, inactive = (cases[:, chosen].sum(1) for cases in verify)
+    return float(((active >= cut).mean() + (inactive < cut).mean()) / 2)
 
 
 def found(judged: pl.DataFrame, truth: pl.DataFrame) -> float:
@@ -235,8 +295,9 @@ def found(judged: pl.DataFrame, truth: pl.DataFrame) -> float:
     return len(concepts & set(judged.filter(status="interpretable")["leading_tag"])) / len(concepts)
 
 
-def correlation(rows: pl.DataFrame) -> float:
-    return float(rows.select(pl.corr("confidence", "purity", method="spearman")).item())
+def correlation(rows: pl.DataFrame, to: str) -> float:
+    both = rows.drop_nulls(["confidence", to])
+    return float(both.select(pl.corr("confidence", to, method="spearman")).item())
 
 
 # -- against its own doubles ------------------------------------------------------------------
@@ -387,6 +448,10 @@ def protocol(place: Place) -> Iterator[tuple[str, Rows]]:
     )
 
 
+PLANTED: Mapping[str, Callable[[Path], Iterator[tuple[str, Rows]]]] = {
+    "agreement": agreement,
+    "power": power,
+}
 PARTS: Mapping[str, Callable[[Place], Iterator[tuple[str, Rows]]]] = {
     "stability": stability,
     "trajectory": trajectory,
@@ -409,17 +474,18 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawTextHelpFormatter
     )
-    parser.add_argument("parts", nargs="+", metavar="PART", help=", ".join(("planted", *PARTS)))
+    parser.add_argument("parts", nargs="+", metavar="PART", help=", ".join((*PLANTED, *PARTS)))
     parser.add_argument("--warehouse", type=Path, default=Path("warehouse"))
     parser.add_argument("--run", action="append", default=[], help="SAE run; may be repeated")
     parser.add_argument("--json", action="store_true")
     given = parser.parse_args()
-    if unknown := set(given.parts) - {"planted", *PARTS}:
+    if unknown := set(given.parts) - {*PLANTED, *PARTS}:
         parser.error(f"no part is called {', '.join(sorted(unknown))}")
     with tempfile.TemporaryDirectory() as folder:
         work = Path(folder)
-        if "planted" in given.parts:
-            show("planted", planted(work), given.json)
+        for part in PLANTED:
+            if part in given.parts:
+                show("planted", PLANTED[part](work), given.json)
         parts = [part for part in PARTS if part in given.parts]
         if not parts:
             return

@@ -1,6 +1,6 @@
 -- tag_names: the tag under which each tag counts: spellings and plurals of one word are one tag.
 -- grain:  run_id, tag
--- reads:  raw.runs, raw.item_tags
+-- reads:  raw.runs, raw.items, raw.item_tags
 -- params:
 --   $run_id VARCHAR the SAE run
 -- yields:
@@ -11,7 +11,8 @@
 -- source: docs/decisions.md; only tags of one kind are ever the same. Spellings differ in case, and
 --         in spaces, hyphens, underscores, slashes and apostrophes that do not part two digits, in
 --         "&", "n" and "and", or in "1980s" and "80s". A plural in -s is the same only where both
---         forms share a quarter of the rarer one's items, so that blues are not blue
+--         forms share a quarter of the rarer one's items, so that blues are not blue. What more
+--         than nine in ten items carry tells nothing apart: it has no row, and counts for nothing
 with tags as (
     select
         runs.run_id,
@@ -123,13 +124,42 @@ shared as (
     where stems.spelling <> stems.leader
     group by stems.kind, stems.spelling, stems.leader, stems.n_items
     having count(*) * 4 >= stems.n_items
+),
+
+named as (
+    select
+        spelled.run_id,
+        spelled.kind,
+        spelled.tag,
+        coalesce(shared.leader, spelled.spelling) as name,
+        spelled.n_items
+    from spelled
+    left join shared
+        on spelled.kind = shared.kind and spelled.spelling = shared.spelling
+),
+
+carried as (
+    select
+        named.name,
+        count(distinct tags.item_id) as n_items
+    from named
+    inner join tags on named.kind = tags.kind and named.tag = tags.tag
+    group by named.name
+),
+
+every_item as (
+    select count(*) as n_items
+    from raw.items as items
+    inner join raw.runs as runs on items.dataset = runs.dataset
+    where runs.run_id = $run_id
 )
 
 select
-    spelled.run_id,
-    spelled.tag,
-    coalesce(shared.leader, spelled.spelling) as name,
-    spelled.n_items
-from spelled
-left join shared
-    on spelled.kind = shared.kind and spelled.spelling = shared.spelling
+    named.run_id,
+    named.tag,
+    named.name,
+    named.n_items
+from named
+inner join carried on named.name = carried.name
+cross join every_item
+where carried.n_items * 10 <= every_item.n_items * 9
