@@ -54,7 +54,7 @@ def _encode(stage: StageRun, run: Run, parent: Run, reporter: Reporter) -> None:
     unordered = stage.temp / "unordered.parquet"
     n = write_activations(sae, vectors, users, first_items, unordered, reporter)
     folder = stage.folder("activations")
-    cluster(unordered, folder / "part-0.parquet", ORDER, stage.root)
+    put_in_order(unordered, folder / "part-0.parquet", stage.root)
     unordered.unlink()
     directions = decoder_items(sae, items).with_columns(run_id=pl.lit(run.run_id))
     stage.publish(
@@ -62,6 +62,11 @@ def _encode(stage: StageRun, run: Run, parent: Run, reporter: Reporter) -> None:
         {"raw.decoder_items": directions},
         final_metrics({"activations": n}, "all"),
     )
+
+
+def put_in_order(unordered: Path, target: Path, root: Path) -> None:
+    """Rows of a latent together, and in a large file first those of a range of users."""
+    cluster(unordered, target, ORDER, root, blocks="user_id")
 
 
 def load_sae(root: Path, run: Run) -> SAE:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from math import isqrt
 from pathlib import Path
 
 from recsae.warehouse import statements
@@ -12,18 +13,37 @@ from recsae.warehouse.session import Session
 ROW_GROUP = 122_880
 
 
-def cluster(source: Path, target: Path, order: Sequence[str], root: Path) -> None:
+def cluster(
+    source: Path, target: Path, order: Sequence[str], root: Path, *, blocks: str | None = None
+) -> None:
     """Write ``source`` sorted by ``order`` to ``target`` (zstd), spilling to disk when needed.
 
-    Rows of one latent then lie together, which makes every query about latents read a small part.
+    With ``blocks``, an integer column, the file is first cut into equal ranges of it, and each is
+    sorted by ``order``. Of G row groups a query about one value of ``blocks``, and one about one
+    value of the first column of ``order``, then both read about the square root of G: whoever reads
+    the file knows the least and greatest values of each row group and leaves out the others.
     """
     session = Session(connect(None, root, read_only=False, wait=0), root, read_only=False)
-    columns = ", ".join(statements.name(column) for column in order)
+    file = f"read_parquet({statements.literal(str(source))})"
+    columns = [statements.name(column) for column in order]
+    params: dict[str, object] = {}
     try:
+        if blocks is not None and (params := _blocks(session, file, blocks)):
+            columns.insert(0, f"({statements.name(blocks)} - $low) // $width")
         session.execute(
-            f"copy (select * from read_parquet({statements.literal(str(source))}) "
-            f"order by {columns}) to {statements.literal(str(target))} "
-            f"(format parquet, compression zstd, row_group_size {ROW_GROUP})"
+            f"copy (select * from {file} order by {', '.join(columns)}) "
+            f"to {statements.literal(str(target))} "
+            f"(format parquet, compression zstd, row_group_size {ROW_GROUP})",
+            params,
         )
     finally:
         session.close()
+
+
+def _blocks(session: Session, file: str, column: str) -> dict[str, object]:
+    """Least value and width of the ranges of a column; empty when one holds all."""
+    name = statements.name(column)
+    query = f"select count(*), min({name}), max({name}) from {file}"
+    n, low, high = session.sql(query).row(0)
+    n_blocks = isqrt(n // ROW_GROUP)
+    return {"low": low, "width": -(-(high - low + 1) // n_blocks)} if n_blocks > 1 else {}

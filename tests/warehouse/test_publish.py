@@ -12,7 +12,7 @@ import polars as pl
 import pytest
 
 from recsae.errors import DataError
-from recsae.warehouse import Warehouse, publish, temp_folder
+from recsae.warehouse import Warehouse, parquet, publish, temp_folder
 from recsae.warehouse.parquet import cluster
 
 if TYPE_CHECKING:
@@ -275,3 +275,36 @@ def test_cluster_sorts_and_keeps_types(tmp_path: Path) -> None:
     frame.write_parquet(source)
     cluster(source, target, ["latent_id", "case_id"], tmp_path)
     assert pl.read_parquet(target).equals(frame.sort("latent_id", "case_id"))
+
+
+@pytest.mark.parametrize(("rows", "n_blocks"), [(300, 1), (390, 1), (400, 2), (5000, 7)])
+def test_cluster_in_blocks(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, rows: int, n_blocks: int
+) -> None:
+    """Ranges of users, each in the order of latents; a small file is one range."""
+    monkeypatch.setattr(parquet, "ROW_GROUP", 100)
+    source, target = tmp_path / "source.parquet", tmp_path / "sorted.parquet"
+    places = range(rows)
+    frame = pl.DataFrame(
+        {
+            "latent_id": [place * 7 % 11 for place in places],
+            "user_id": [place // 2 + 5 for place in places],
+            "case_id": list(places),
+        }
+    )
+    frame.write_parquet(source)
+    order = ["latent_id", "case_id"]
+    cluster(source, target, order, tmp_path, blocks="user_id")
+    found = pl.read_parquet(target)
+    n_users = -(-rows // 2)
+    width = -(-n_users // n_blocks)
+    block = (pl.col("user_id") - 5) // width
+    assert found.equals(frame.sort(block, *order))
+    assert found.select(block.n_unique()).item() == n_blocks
+
+
+def test_cluster_of_no_rows(tmp_path: Path) -> None:
+    source, target = tmp_path / "source.parquet", tmp_path / "sorted.parquet"
+    pl.DataFrame(schema={"latent_id": pl.Int32, "user_id": pl.Int32}).write_parquet(source)
+    cluster(source, target, ["latent_id"], tmp_path, blocks="user_id")
+    assert pl.read_parquet(target).is_empty()
