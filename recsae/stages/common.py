@@ -18,6 +18,7 @@ from recsae.progress import Reporter
 from recsae.warehouse import Warehouse, run_lock, temp_folder
 from recsae.warehouse.checksums import describe_files, register_files
 from recsae.warehouse.connection import storage_error
+from recsae.warehouse.record import keep_record
 from recsae.warehouse.runs import Stage
 
 Register = Callable[[Warehouse], None]
@@ -55,21 +56,24 @@ class StageRun:
         """
         # before the database is opened, which keeps all others out
         files = describe_files(self.root, self.run_id, self.stage, folders or {})
-        with Warehouse.open(self.root) as warehouse, warehouse.transaction():
-            register_files(warehouse, self.run_id, self.stage, files)
-            for relation, frame in (relations or {}).items():
-                warehouse.replace_rows(relation, self.run_id, frame)
-            seconds, peak = time.monotonic() - self.started, peak_memory_mb()
-            warehouse.publish(
-                self.run_id,
-                self.stage,
-                folders or {},
-                seconds=seconds,
-                peak_memory_mb=peak,
-                metrics=metrics,
-            )
-            if ends_run:
-                warehouse.finish_run(self.run_id, seconds)
+        with Warehouse.open(self.root) as warehouse:
+            with warehouse.transaction():
+                register_files(warehouse, self.run_id, self.stage, files)
+                for relation, frame in (relations or {}).items():
+                    warehouse.replace_rows(relation, self.run_id, frame)
+                seconds, peak = time.monotonic() - self.started, peak_memory_mb()
+                warehouse.publish(
+                    self.run_id,
+                    self.stage,
+                    folders or {},
+                    seconds=seconds,
+                    peak_memory_mb=peak,
+                    metrics=metrics,
+                )
+                if ends_run:
+                    warehouse.finish_run(self.run_id, seconds)
+            with suppress(OSError):  # the stage is done without it, and recsae check misses it
+                keep_record(warehouse, self.run_id)
 
 
 @contextmanager
@@ -94,6 +98,8 @@ def open_stage(
         with Warehouse.open(root) as warehouse:
             if not force and warehouse.stage_done(run_id, stage, identity):
                 reporter.note(f"{stage} {run_id}: already done")
+                with suppress(OSError):
+                    keep_record(warehouse, run_id)  # a kill may have come before it
                 yield None
                 return
             reset_peak_memory()

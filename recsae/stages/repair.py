@@ -12,6 +12,7 @@ import os
 import shutil
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -33,9 +34,10 @@ from recsae.warehouse.check import (
     readable_tables,
     stored_tables,
 )
-from recsae.warehouse.checksums import parquet_path, results_in, run_path
-from recsae.warehouse.files import DATABASE
+from recsae.warehouse.checksums import RECORD, parquet_path, results_in, run_path
+from recsae.warehouse.files import DATABASE, is_safe
 from recsae.warehouse.publish import PUBLISHED_BY
+from recsae.warehouse.record import Record, keep_record, read_record, record_path, restore
 from recsae.warehouse.runs import CONTROLS, STAGES, STORED
 from recsae.warehouse.store import DATASET_TABLES
 
@@ -72,18 +74,59 @@ def repair(
     run is in use by another process.
     """
     job = _Repair(root.resolve(), data, dry_run, reporter, Repaired())
+    if _is_gone(job.root):  # a repair was killed just when it took the damaged one away
+        _start_anew(job)
+        if dry_run:
+            return job.result
     problems = check(root, ref).problems
     if any(problem.run_id is None for problem in problems):
         _repair_database(job, [problem for problem in problems if problem.run_id is None])
-        if dry_run or not (job.root / DATABASE).exists():
+        if dry_run or not _is_known(job.root, ref):
             return job.result
         problems = check(root, ref).problems
     for run_id in dict.fromkeys(problem.run_id for problem in problems if problem.run_id):
         own = [problem for problem in problems if problem.run_id == run_id]
+        if missing := _lacks_dataset(job.root, run_id):
+            needs = f"needs data set {missing}; recsae data prepare {missing}, then repair again"
+            job.result.left.append(f"{run_id}: {needs}")
+            continue
         for stage in STAGES:
             if bad := [problem for problem in own if problem.stage == stage]:
                 _repair_stage(job, run_id, bad)
+        if any(problem.stage is None for problem in own):
+            _write_record(job, run_id)
     return job.result
+
+
+def _is_gone(root: Path) -> bool:
+    """Whether there is no database, but one that was set aside."""
+    return not (root / DATABASE).exists() and any(root.glob(f"{DATABASE}.damaged-*"))
+
+
+def _is_known(root: Path, ref: str | None) -> bool:
+    """Whether a new database has the run that was asked for; what keeps it out has been said."""
+    if ref is None:
+        return True
+    with Warehouse.open(root, read_only=True) as warehouse, suppress(RecsaeError):
+        return bool(warehouse.find_run(ref))
+    return False
+
+
+def _lacks_dataset(root: Path, run_id: str) -> str | None:
+    """The data set of a run, where the database does not have it."""
+    with Warehouse.open(root, read_only=True) as warehouse:
+        dataset = warehouse.run(run_id).dataset
+        return None if warehouse.dataset_info(dataset) else dataset
+
+
+def _write_record(job: _Repair, run_id: str) -> None:
+    place = f"{run_path(run_id)}/{RECORD}"
+    if job.dry_run:
+        job.result.done.append(f"{run_id}: {place} would be written")
+        return
+    with run_lock(job.root, run_id), Warehouse.open(job.root, read_only=True) as warehouse:
+        keep_record(warehouse, run_id)
+    job.result.done.append(f"{run_id}: {place} is written")
 
 
 # -- stages ---------------------------------------------------------------------------------------
@@ -275,8 +318,7 @@ def _repair_database(job: _Repair, problems: list[Problem]) -> None:
     skipped = {"raw.meta"} | lost | (sets if lost & sets else set())
     with temp_folder(job.root, "repair") as temp:
         _salvage(job.root, temp / "warehouse", [table for table in tables if table not in skipped])
-        kept = _set_aside(job.root)
-        os.replace(temp / "warehouse" / DATABASE, job.root / DATABASE)
+        kept = _replace(job.root, temp / "warehouse" / DATABASE)
     with Warehouse.open(job.root):  # lets the views find the folders
         pass
     job.result.done.append(f"a new database has what could be read; the old one is {kept.name}")
@@ -307,14 +349,31 @@ def _salvage(root: Path, aside: Path, tables: list[str]) -> None:
         new.execute("detach old")
 
 
-def _set_aside(root: Path) -> Path:
-    """Give the damaged file another name; with it what DuckDB had not yet written into it."""
-    stamp = time.strftime("%Y%m%dT%H%M%S", time.gmtime())
-    kept = root / f"{DATABASE}.damaged-{stamp}"
-    for path in list(root.glob(f"{DATABASE}*")):
-        if ".damaged-" not in path.name:
-            path.rename(root / path.name.replace(DATABASE, kept.name, 1))
+def _replace(root: Path, new: Path) -> Path:
+    """Put a new database in the place of the damaged one, which keeps another name.
+
+    The damaged one gets that name first, so that a kill never leaves none.
+    """
+    kept = _kept(root)
+    log = root / f"{DATABASE}.wal"  # what DuckDB had not yet written into it
+    if (root / DATABASE).exists() and not kept.exists():
+        _link(root / DATABASE, kept)
+    if log.exists():
+        _link(log, root / f"{kept.name}.wal")
+        log.unlink()
+    os.replace(new, root / DATABASE)
     return kept
+
+
+def _kept(root: Path) -> Path:
+    """The name for a damaged database; one that it has already after a repair that was killed."""
+    for path in root.glob(f"{DATABASE}.damaged-*"):
+        if (root / DATABASE).exists() and path.samefile(root / DATABASE):
+            return path
+    stamp, number = time.strftime("%Y%m%dT%H%M%S", time.gmtime()), 0
+    while (path := root / f"{DATABASE}.damaged-{stamp}{f'-{number}' if number else ''}").exists():
+        number += 1
+    return path
 
 
 def _load_datasets(job: _Repair) -> None:
@@ -341,17 +400,67 @@ def _load_datasets(job: _Repair) -> None:
 
 
 def _start_anew(job: _Repair) -> None:
-    """Nothing says any more which runs there are: keep the file and say what makes them again."""
+    """Nothing can be read any more: a new database with the runs whose records are there."""
+    records = list(_records(job))
     if job.dry_run:
-        job.result.left.append(f"{DATABASE} would be set aside; it cannot be read")
+        job.result.left.append(f"{DATABASE} cannot be read and would be set aside")
+        job.result.done += [f"{one['runs'][0]['run_id']}: would be registered" for one in records]
         return
-    kept = _set_aside(job.root)
-    job.result.left.append(f"{DATABASE} cannot be read and is {kept.name} now")
+    with temp_folder(job.root, "repair") as temp:
+        with Warehouse.open(temp / "warehouse", create=True) as new:
+            for one in records:
+                restore(new, one)
+        kept = _replace(job.root, temp / "warehouse" / DATABASE)
+    with Warehouse.open(job.root):  # lets the views find the folders
+        pass
+    if kept.exists():
+        job.result.done.append(f"a new database; the old one, which cannot be read, is {kept.name}")
+    job.result.done += [
+        f"{one['runs'][0]['run_id']}: registered from its {RECORD}" for one in records
+    ]
+    _load_datasets(job)
+
+
+def _records(job: _Repair) -> Iterator[Record]:
+    """The records of all runs, each after those of the runs that it is built on.
+
+    A run without one, or built on vectors that are other ones by now, is named and left out.
+    """
+    waiting: dict[str, Record] = {}
     for run_id in _run_folders(job.root):
-        job.result.left.append(
-            f"{run_id}: train it again with its settings; its files are still in runs/{run_id}"
-        )
+        try:
+            waiting[run_id] = read_record(record_path(job.root, run_id))
+        except DataError as error:
+            hint = f"train it again with its settings; its files are still in runs/{run_id}"
+            job.result.left.append(f"{run_id}: {error.message}; {hint}")
+    known: dict[str | None, Record] = {}
+    while ready := [r for r in waiting.values() if r["runs"][0]["parent_run_id"] in {None, *known}]:
+        for one in ready:
+            run = one["runs"][0]
+            del waiting[run["run_id"]]
+            if _is_built_on(one, known.get(run["parent_run_id"])):
+                known[run["run_id"]] = one
+                yield one
+            else:
+                hint = f"recsae sae train {run['parent_run_id']}"
+                job.result.left.append(
+                    f"{run['run_id']}: run {run['parent_run_id']} has other vectors by now; {hint}"
+                )
+    for run_id, one in waiting.items():
+        parent = one["runs"][0]["parent_run_id"]
+        job.result.left.append(f"{run_id}: run {parent}, which it is built on, is not there")
+
+
+def _is_built_on(one: Record, parent: Record | None) -> bool:
+    """Whether the vectors of a parent are those that a run was made from."""
+    if parent is None or one["parent_vectors"] is None:
+        return True
+    place = f"{run_path(parent['runs'][0]['run_id'])}/vectors.npy"
+    sums = {row["path"]: row["sha256"] for row in parent["files"]}
+    return bool(sums.get(place) == one["parent_vectors"])
 
 
 def _run_folders(root: Path) -> Iterator[str]:
-    yield from sorted(path.name for path in (root / "runs").glob("*") if path.is_dir())
+    for path in sorted((root / "runs").glob("*")):
+        if path.is_dir() and is_safe(path.name):
+            yield path.name

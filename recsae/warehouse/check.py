@@ -16,10 +16,11 @@ import numpy as np
 
 from recsae.errors import RecsaeError
 from recsae.warehouse import statements
-from recsae.warehouse.checksums import measure, parquet_path, results_in, run_path
+from recsae.warehouse.checksums import RECORD, measure, parquet_path, results_in, run_path
 from recsae.warehouse.connection import DamagedDatabase, connect, first_line, is_damage
 from recsae.warehouse.files import DATABASE, is_locked
 from recsae.warehouse.publish import kinds_of
+from recsae.warehouse.record import record_problem
 from recsae.warehouse.runs import STORED, Run
 from recsae.warehouse.store import DATASET_TABLES, Warehouse
 
@@ -38,6 +39,7 @@ class Problem(NamedTuple):
     run_id: str | None
     """None: it belongs to no run."""
     stage: str | None
+    """None: it belongs to no stage; of a run its record alone."""
     place: str
     """File below the warehouse folder, or relation."""
     what: str
@@ -173,6 +175,9 @@ def _check_books(warehouse: Warehouse, runs: Sequence[Run], found: Found) -> lis
         found.runs.append(run.run_id)
         done = [stage for stage, now in status.items() if now == "done"]
         found.problems += _run_rows(warehouse, run, done)
+        if done and (what := record_problem(warehouse, run.run_id)):
+            place = f"{run_path(run.run_id)}/{RECORD}"
+            found.problems.append(Problem(run.run_id, None, place, what))
         known = [_stage(warehouse, run, stage) for stage in done]
         if any(not stage.files and _has_files(stage) for stage in known):
             found.notes.append(f"{run.run_id} is of a version that registered no checksums")

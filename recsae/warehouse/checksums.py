@@ -14,6 +14,9 @@ from recsae.warehouse.session import Session
 RESULTS = (".json", ".npy", ".parquet", ".safetensors")
 """Endings of files that are results; checkpoints and half-written files have others."""
 
+RECORD = "run.json"
+"""What the database knows of a run, in the run's folder; it changes with every stage."""
+
 SCHEMA: dict[str, Any] = {
     "run_id": pl.String,
     "path": pl.String,
@@ -48,7 +51,7 @@ def parquet_path(kind: str, run_id: str) -> str:
 def results_in(folder: Path, place: str) -> Iterator[tuple[str, Path]]:
     """Results below a folder that is, or is to become, ``place``: (path to register, file)."""
     for path in sorted(folder.rglob("*")):
-        if path.suffix in RESULTS and path.is_file():
+        if path.suffix in RESULTS and path.is_file() and path != folder / RECORD:
             yield f"{place}/{path.relative_to(folder).as_posix()}", path
 
 

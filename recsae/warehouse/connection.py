@@ -27,7 +27,7 @@ class DamagedDatabase(DataError):
     def __init__(self, root: Path, reason: str) -> None:
         super().__init__(
             f"the warehouse database {root / 'recsae.duckdb'} is damaged: {reason}",
-            "move it away and run the stages again; runs/ and the Parquet folders are kept",
+            "recsae repair makes a new one of runs/ and the Parquet folders, and keeps it",
         )
         self.reason = reason
         """What DuckDB says."""

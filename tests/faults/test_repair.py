@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -14,6 +15,7 @@ from recsae.progress import Reporter
 from recsae.stages.repair import Repaired, repair
 from recsae.warehouse import Warehouse
 from recsae.warehouse.check import check
+from recsae.warehouse.record import TABLES, read_record, record_path, restore
 
 if TYPE_CHECKING:
     from conftest import Result
@@ -110,18 +112,101 @@ def damage(root: Path, relation: str) -> None:
     pytest.skip("no block belongs to this table alone")
 
 
-def test_a_database_that_cannot_be_opened_is_kept(cli: Cli, own: Finished) -> None:
+def test_a_database_that_cannot_be_opened(cli: Cli, own: Finished, whole: Finished) -> None:
+    """The runs are registered from their records; what else it had is made again."""
     path = own.root / "recsae.duckdb"
     cut(path)
     data = path.read_bytes()
-    result = cli("repair", "--warehouse", own.root, "--data", own.data)
-    assert result.code == 1
+    at = ("--warehouse", own.root, "--data", own.data)
+    said = cli("repair", "--dry-run", *at)
+    assert said.code == 1
+    assert said.out.count(": would be registered") == 2
+    assert path.read_bytes() == data
+    result = cli("repair", *at)
+    assert (result.code, "Traceback" in result.err) == (0, False), result.out
     (kept,) = own.root.glob("recsae.duckdb.damaged-*")
     assert kept.read_bytes() == data
-    assert not path.exists()
     for run_id in (own.recommender, own.sae):
-        assert f"not repaired: {run_id}: train it again" in result.out
-        assert (own.root / "runs" / run_id).is_dir()
+        assert f"repaired: {run_id}: registered from its run.json\n" in result.out
+    kept.unlink()
+    assert_whole(own, whole)
+    assert cli("repair", *at).err == "nothing to repair\n"
+
+
+def test_a_lost_database_whose_data_set_is_not_prepared(
+    cli: Cli, own: Finished, whole: Finished, tmp_path: Path
+) -> None:
+    """What is missing is named; once it is there, the next repair ends it."""
+    cut(own.root / "recsae.duckdb")
+    result = cli("repair", "--warehouse", own.root, "--data", tmp_path / "none")
+    assert result.code == 1
+    assert "recsae data prepare planted" in result.out
+    assert cli("runs", "--warehouse", own.root).code == 0
+    assert cli("repair", "--warehouse", own.root, "--data", own.data).code == 0
+    for kept in own.root.glob("recsae.duckdb.damaged-*"):
+        kept.unlink()
+    assert_whole(own, whole)
+
+
+@pytest.mark.parametrize(
+    "text", ["", "{}", "[]", '{"format": 2}', '{"format": 1, "runs": [{"run_id": 7}]}']
+)
+def test_a_record_that_cannot_be_read(cli: Cli, own: Finished, text: str) -> None:
+    """The other runs are registered; nothing of this one is deleted."""
+    record = own.root / "runs" / own.sae / "run.json"
+    record.write_text(text)
+    place = f"runs/{own.sae}/run.json"
+    bad = "is not a record of a run that this program can read"
+    assert [(p.place, p.what) for p in check(own.root).problems] == [(place, bad)]
+    cut(own.root / "recsae.duckdb")
+    result = cli("repair", "--warehouse", own.root, "--data", own.data)
+    assert result.code == 1
+    assert f"not repaired: {own.sae}: {record} {bad}; train it again" in result.out
+    assert f"repaired: {own.recommender}: registered from its run.json\n" in result.out
+    assert record.read_text() == text
+    with Warehouse.open(own.root, read_only=True) as warehouse:
+        assert warehouse.runs()["run_id"].to_list() == [own.recommender]
+
+
+def test_an_autoencoder_of_other_vectors_is_not_registered(cli: Cli, own: Finished) -> None:
+    """Its recommender was trained again in the meantime, with another result."""
+    path = own.root / "runs" / own.recommender / "run.json"
+    record = json.loads(path.read_text())
+    for row in record["files"]:
+        row["sha256"] = row["sha256"] if "vectors" not in row["path"] else "0" * 64
+    path.write_text(json.dumps(record))
+    cut(own.root / "recsae.duckdb")
+    result = cli("repair", own.sae, "--warehouse", own.root, "--data", own.data)
+    assert result.code == 1
+    assert f"{own.sae}: run {own.recommender} has other vectors by now" in result.out
+
+
+def test_a_record_that_is_missing_or_behind_is_written(own: Finished, whole: Finished) -> None:
+    path = own.root / "runs" / own.sae / "run.json"
+    text = path.read_text()
+    record = json.loads(text)
+    record["stages"] = [row for row in record["stages"] if row["stage"] != "confidence"]
+    path.write_text(json.dumps(record))
+    (problem,) = check(own.root).problems
+    assert problem.what == "does not have stage confidence"
+    assert repaired(own).done == [f"{own.sae}: runs/{own.sae}/run.json is written"]
+    assert path.read_text() == text
+    path.unlink()
+    assert [problem.what for problem in check(own.root).problems] == ["is missing"]
+    assert repaired(own).left == []
+    assert_whole(own, whole)
+
+
+def test_every_row_of_a_record_comes_back(own: Finished) -> None:
+    """With each of its values, times included."""
+    records = [read_record(record_path(own.root, run_id)) for run_id in (own.recommender, own.sae)]
+    with Warehouse.open(own.root, read_only=True) as warehouse:
+        wanted = {name: warehouse.sql(f"from {name} order by all") for name in TABLES}
+    with Warehouse.open(own.root.parent / "new", create=True) as new:
+        for record in records:
+            restore(new, record)
+        for name in TABLES:
+            assert new.sql(f"from {name} order by all").equals(wanted[name]), name
 
 
 @pytest.mark.fault

@@ -6,6 +6,7 @@ It is small enough for seconds and large enough to be honest: every planted conc
 from __future__ import annotations
 
 import hashlib
+import json
 import shutil
 from functools import cache
 from pathlib import Path
@@ -20,7 +21,9 @@ from recsae.datasets import prepare
 from recsae.progress import Reporter
 from recsae.stages import PipelineConfig
 from recsae.warehouse import Warehouse, queries
+from recsae.warehouse.checksums import RECORD
 from recsae.warehouse.publish import refresh_views
+from recsae.warehouse.record import keep_record
 from recsae.warehouse.runs import LATER_METRICS
 
 # tensors this small gain nothing from a second thread, and lose much when the machine is busy
@@ -98,6 +101,9 @@ def until(base: Path, stage: str) -> Finished:
         refresh_views(warehouse)
     for folder in _folders(root, later, whole):
         shutil.rmtree(folder)
+    with Warehouse.open(root, read_only=True) as warehouse:
+        for run_id in warehouse.runs()["run_id"]:
+            keep_record(warehouse, run_id)
     return whole._replace(root=root)
 
 
@@ -164,14 +170,30 @@ def snapshot(root: Path) -> dict[str, pl.DataFrame]:
         if path.is_file() and not path.name.startswith("recsae.duckdb")
         if path.relative_to(root).parts[0] != "tmp"
     )
-    digests = [hashlib.sha256(path.read_bytes()).hexdigest() for path in files]
+    digests = [hashlib.sha256(_content(path)).hexdigest() for path in files]
     places = [str(path.relative_to(root)) for path in files]
     return {**shown, "files": pl.DataFrame({"file": places, "sha256": digests})}
 
 
+def _content(path: Path) -> bytes:
+    """Bytes of a file; of the record of a run without the times."""
+    if path.name != RECORD:
+        return path.read_bytes()
+    found = json.loads(path.read_text())
+    for row in (*found["runs"], *found["stages"]):
+        for name in TIMES:
+            row.pop(name, None)
+    found["metrics"] = [row for row in found["metrics"] if row["metric"] not in TIMED]
+    return json.dumps(found).encode()
+
+
+TIMED = ("seconds", "vectors/s")
+"""Metrics that tell the time."""
+
+
 def _rows(warehouse: Warehouse, relation: str) -> pl.DataFrame:
     columns = ", ".join(c for c in warehouse.columns(relation) if c not in TIMES)
-    where = "where metric not in ('seconds', 'vectors/s')" if relation == "raw.metrics" else ""
+    where = f"where metric not in {TIMED}" if relation == "raw.metrics" else ""
     return warehouse.sql(f"select {columns} from {relation} {where} order by all")
 
 

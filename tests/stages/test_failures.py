@@ -328,7 +328,7 @@ def test_a_damaged_database(cli: Cli, at: Finished, harm: Callable[[Path], None]
         assert (result.code, result.out) == (1, "")
         error, hint = result.err.splitlines()
         assert f"the warehouse database {at.root / 'recsae.duckdb'} is damaged" in error
-        assert hint.startswith("hint: move it away and run the stages again")
+        assert hint.startswith("hint: recsae repair makes a new one")
 
 
 # -- no room --------------------------------------------------------------------------------------
