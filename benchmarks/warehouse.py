@@ -36,6 +36,7 @@ from recsae.stages.encode import put_in_order
 from recsae.warehouse import Warehouse, load, queries, statements, temp_folder
 from recsae.warehouse.publish import PUBLISHED_BY
 from recsae.warehouse.sql import REPORT, VIEWS
+from recsae.warehouse.views import refresh_people_views
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 COOKBOOK = REPOSITORY / "docs" / "sql-cookbook.md"
@@ -276,6 +277,7 @@ def fill_results(warehouse: Warehouse, sizes: Sizes) -> None:
         insert(warehouse, relation, select, n)
     for stage in ("concepts", "confidence"):
         warehouse.finish_stage(SAE, stage, seconds=1.0)  # type: ignore[arg-type]
+    refresh_people_views(warehouse)
 
 
 def insert(warehouse: Warehouse, relation: str, select: str, n: int) -> None:
