@@ -48,6 +48,7 @@ def build_confidence(
     yield from _permuted_tags(workspace, params, config.permutations)
     workspace.build("confidence.q_values", params)
     workspace.build("confidence.scores", params)
+    workspace.build("confidence.coverage", params)
     yield "confidence.scores"
 
 

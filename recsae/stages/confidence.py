@@ -16,7 +16,7 @@ from recsae.stages.common import final_metrics, open_stage
 from recsae.stages.encode import load_sae
 from recsae.stages.stored import load_stored, require_cases
 from recsae.warehouse import Run, Warehouse, queries
-from recsae.warehouse.runs import KEPT_ALONE
+from recsae.warehouse.runs import COVERED, KEPT_ALONE
 from recsae.warehouse.workspace import Workspace
 
 
@@ -50,9 +50,17 @@ def confidence(
             for done in build.build_confidence(workspace, params, config):
                 step(1, done)
             results = {name: workspace.frame(name) for name in build.STORED}
+            coverage = workspace.frame("confidence.coverage")
         kept = _interpretable_alone(root, run, results["confidence.scores"])
-        stage.publish(relations=results, metrics=final_metrics(kept, "test"))
+        metrics = [final_metrics(kept, "test"), final_metrics(_covered(coverage), "all")]
+        stage.publish(relations=results, metrics=pl.concat(metrics))
     return run.run_id
+
+
+def _covered(coverage: pl.DataFrame) -> dict[str, float]:
+    """Share of the verifying users with an active interpretable latent."""
+    row = coverage.row(0, named=True)
+    return {COVERED: row["n_covered"] / row["n_users"]} if row["n_users"] else {}
 
 
 def _interpretable_alone(root: Path, run: Run, scores: pl.DataFrame) -> dict[str, float]:

@@ -46,8 +46,14 @@ JUDGED = (
 KEPT_ALONE = "NDCG@10 kept by interpretable"
 """Metric of a verified run: its interpretable latents alone against the recommender."""
 
-LATER_METRICS: dict[Stage, str] = {"encode": "activations", "confidence": KEPT_ALONE}
-"""Metric that a stage after the training adds to those of its run."""
+COVERED = "users covered"
+"""Metric of a verified run: share of the verifying users with an active interpretable latent."""
+
+LATER_METRICS: dict[Stage, tuple[str, ...]] = {
+    "encode": ("activations",),
+    "confidence": (KEPT_ALONE, COVERED),
+}
+"""Metrics that a stage after the training adds to those of its run."""
 
 CONTROLS = ("untrained", "neurons")
 """Models of SAE runs that are there to be compared with; ``latest`` never means one of them."""
@@ -341,7 +347,10 @@ class Runs(Session):
         self.execute(
             "delete from raw.metrics where list_contains($metrics, metric) "
             "and list_contains($runs, run_id)",
-            {"runs": runs, "metrics": [m for stage, m in LATER_METRICS.items() if stage in stages]},
+            {
+                "runs": runs,
+                "metrics": [m for stage in stages for m in LATER_METRICS.get(stage, ())],
+            },
         )
         tables = {table for stage in stages for table in STORED[stage]}
         if "confidence" in stages:

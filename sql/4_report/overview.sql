@@ -64,6 +64,7 @@ sae_metrics as (
             as ndcg_10_kept_heldout,
         max(value) filter (where split = 'test' and metric = 'NDCG@10 kept by interpretable')
             as ndcg_10_kept_alone,
+        max(value) filter (where split = 'all' and metric = 'users covered') as user_coverage,
         max(value) filter (where split = 'train' and metric = 'FVU') as fvu_train,
         max(value) filter (where split = 'heldout' and metric = 'FVU') as fvu_heldout,
         max(value) filter (where split = 'heldout' and metric = 'L0') as l0,
@@ -118,11 +119,21 @@ permuted as (
     where verification.run_id = $run_id and verification.permutation > 0
 ),
 
+-- of a run that was verified before its coverage became a metric
+uncounted as (
+    select
+        edges.run_id,
+        edges.edges
+    from staging.level_edges as edges
+    cross join sae_metrics
+    where edges.run_id = $run_id and sae_metrics.user_coverage is null
+),
+
 covered as (
     select count(distinct activations.user_id) as n_users
     from raw.activations as activations
     inner join scores on activations.latent_id = scores.latent_id
-    inner join staging.level_edges as edges on activations.run_id = edges.run_id
+    inner join uncounted as edges on activations.run_id = edges.run_id
     inner join staging.cases as cases
         on activations.run_id = cases.run_id and activations.case_id = cases.case_id
     where
@@ -169,7 +180,8 @@ select
     means.mean_confidence,
     means.mean_confidence_null,
     means.mean_auc,
-    covered.n_users / nullif(verifying.n_users, 0) as user_coverage,
+    coalesce(sae_metrics.user_coverage, covered.n_users / nullif(verifying.n_users, 0))
+        as user_coverage,
     counts.reference_confidence,
     counts.reference_recall,
     counts.reference_specificity

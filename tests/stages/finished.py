@@ -117,7 +117,7 @@ def _undo(warehouse: Warehouse, stage: str, whole: Finished) -> None:
         )
     for relation in RESULTS[stage]:
         warehouse.execute(f"delete from {relation} where run_id = $r", {"r": run_id})
-    if metric := LATER_METRICS.get(name):
+    for metric in LATER_METRICS.get(name, ()):
         warehouse.execute("delete from raw.metrics where metric = $m", {"m": metric})
 
 
@@ -222,7 +222,9 @@ def trained(relation: str) -> str:
     """Leaves out the metrics that later stages add to those of the training."""
     if relation != "raw.metrics":
         return ""
-    return "".join(f" and metric <> '{metric}'" for metric in LATER_METRICS.values())
+    return "".join(
+        f" and metric <> '{metric}'" for added in LATER_METRICS.values() for metric in added
+    )
 
 
 def rows_of(root: Path, run_id: str, stage: str) -> dict[str, int]:

@@ -70,3 +70,14 @@ def test_bprmf_goes_through_every_stage(whole: Finished, tmp_path: Path) -> None
         card = warehouse.query("report.overview", {"run_id": run_id}).row(0, named=True)
     assert card["n_users"] == 300
     assert card["model"] == "BPRMF"
+
+
+def test_the_stored_coverage_is_that_of_the_activations(own: Finished) -> None:
+    """The report counts itself for a run that was verified before there was the metric."""
+    run = {"run_id": own.sae}
+    with Warehouse.open(own.root) as warehouse:
+        stored = warehouse.query("report.overview", run)
+        warehouse.execute("delete from raw.metrics where metric = 'users covered'")
+        counted = warehouse.query("report.overview", run)
+    assert stored["user_coverage"].item() > 0
+    assert stored.equals(counted)
