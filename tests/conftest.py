@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import shutil
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -17,6 +17,7 @@ from recsae.warehouse import Warehouse, temp_folder
 from recsae.warehouse.publish import refresh_views
 
 if TYPE_CHECKING:
+    from faults.forked import Forker
     from stages.finished import Finished
 
 ENVIRONMENT = (
@@ -174,6 +175,21 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> Finished:
     from stages.finished import finished
 
     return finished(tmp_path_factory.getbasetemp())
+
+
+@pytest.fixture(scope="session")
+def base(tmp_path_factory: pytest.TempPathFactory, whole: Finished) -> Path:
+    """Where the pipeline of the session is."""
+    return tmp_path_factory.getbasetemp()
+
+
+@pytest.fixture(scope="session")
+def forked(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Forker]:
+    """Commands in processes of their own, which start at once."""
+    from faults.forked import forker
+
+    with forker(tmp_path_factory.mktemp("forked") / "texts") as one:
+        yield one
 
 
 @pytest.fixture

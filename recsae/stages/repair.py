@@ -35,7 +35,7 @@ from recsae.warehouse.check import (
     stored_tables,
 )
 from recsae.warehouse.checksums import RECORD, parquet_path, results_in, run_path
-from recsae.warehouse.files import DATABASE, is_safe
+from recsae.warehouse.files import DATABASE, clean_leftovers, is_safe
 from recsae.warehouse.publish import PUBLISHED_BY
 from recsae.warehouse.record import Record, keep_record, read_record, record_path, restore
 from recsae.warehouse.runs import CONTROLS, STAGES, STORED
@@ -74,6 +74,8 @@ def repair(
     run is in use by another process.
     """
     job = _Repair(root.resolve(), data, dry_run, reporter, Repaired())
+    if not dry_run:
+        clean_leftovers(job.root)  # of a repair that was killed
     if _is_gone(job.root):  # a repair was killed just when it took the damaged one away
         _start_anew(job)
         if dry_run:

@@ -12,7 +12,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-from stages.processes import Ended, Place, environment
+from stages.processes import EVENTS, Ended, Place, environment
 
 SERVER = """
 import importlib, json, os, pkgutil, signal, sys, time
@@ -28,29 +28,35 @@ for module in pkgutil.walk_packages(recsae.__path__, "recsae."):
         importlib.import_module(module.name)
 
 
-def child(order):
+def child(order, events):
     for number, name in ((1, "out"), (2, "err")):
         os.dup2(os.open(order[name], os.O_WRONLY | os.O_CREAT | os.O_TRUNC), number)
     os.environ.update(order["variables"])
     code = 70
+    counted = {"stop": order["stop"]}
     try:
+        if order["stop"] is not None:
+            exec(events, counted)
         code = invoke(order["words"])
     except BaseException:
         import traceback
 
         traceback.print_exc()
     finally:
+        if order["stop"] is not None:
+            print("events", counted["count"], file=sys.stderr)
         sys.stdout.flush()
         sys.stderr.flush()
         os._exit(code)
 
 
+events = json.loads(sys.stdin.readline())
 for line in sys.stdin:
     order = json.loads(line)
     began = time.monotonic()
     pid = os.fork()
     if not pid:
-        child(order)
+        child(order, events)
     ended = 0
     while not ended:
         ended, status = os.waitpid(pid, os.WNOHANG)
@@ -74,12 +80,17 @@ class Forker:
         words: Sequence[str],
         place: Place,
         kill: float | None = None,
+        stop: int | None = None,
         **variables: str,
     ) -> None:
-        """Begin ``recsae WORDS``, with SIGKILL after ``kill`` seconds; ``wait`` has to follow."""
+        """Begin ``recsae WORDS``, with SIGKILL after ``kill`` seconds; ``wait`` has to follow.
+
+        ``stop`` kills it after that event of EVENTS instead; 0 only counts them.
+        """
         order = {
             "words": list(words),
             "kill": kill,
+            "stop": stop,
             "variables": {
                 "RECSAE_WAREHOUSE": str(place.root),
                 "RECSAE_DATA": str(place.data),
@@ -102,10 +113,11 @@ class Forker:
         words: Sequence[str],
         place: Place,
         kill: float | None = None,
+        stop: int | None = None,
         **variables: str,
     ) -> Ended:
         """``send`` and ``wait``."""
-        self.send(words, place, kill, **variables)
+        self.send(words, place, kill, stop, **variables)
         return self.wait()
 
 
@@ -121,6 +133,7 @@ def forker(folder: Path) -> Iterator[Forker]:
         env=environment(Place(folder, folder)),
     )
     with server:
-        yield Forker(server, folder)
         assert server.stdin
+        print(json.dumps(EVENTS), file=server.stdin, flush=True)
+        yield Forker(server, folder)
         server.stdin.close()

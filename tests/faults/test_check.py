@@ -171,7 +171,7 @@ def test_a_database_that_cannot_be_opened(cli: Cli, own: Finished) -> None:
 
 
 @pytest.mark.parametrize(
-    "seeds", [range(4), pytest.param(range(4, 80), marks=pytest.mark.fault)], ids=len
+    "seeds", [range(4), pytest.param(range(4, 40), marks=pytest.mark.fault)], ids=len
 )
 def test_a_turned_bit_in_the_database_is_named(own: Finished, seeds: range) -> None:
     """Wherever it is in a block that DuckDB uses; a free block has nothing to lose."""

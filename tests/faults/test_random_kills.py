@@ -13,7 +13,16 @@ import polars as pl
 import pytest
 from faults.forked import Forker
 from faults.test_check import FILES, cut, flip, remove
-from stages.finished import COMMANDS, Finished, copied, differences, finished, snapshot, until
+from stages.finished import (
+    COMMANDS,
+    Finished,
+    copied,
+    differences,
+    finished,
+    fresh,
+    snapshot,
+    until,
+)
 from stages.processes import Place
 
 from recsae.warehouse import Warehouse
@@ -51,10 +60,10 @@ def interrupted(own: Finished) -> None:
 @pytest.mark.parametrize("seed", range(SEEDS))
 @pytest.mark.parametrize("stage", COMMANDS)
 def test_a_stage_killed_at_a_random_moment(
-    base: Path, forked: Forker, tmp_path: Path, stage: str, seed: int
+    base: Path, forked: Forker, stage: str, seed: int
 ) -> None:
     whole = undisturbed(base, stage, forked)
-    own = copied(until(base, stage), tmp_path / "warehouse")
+    own = fresh(until(base, stage), base / f"killed-{stage.replace(' ', '-')}")
     moment = random.Random(f"{stage} {seed}").uniform(0, whole.seconds)
     first = forked.run(COMMANDS[stage], Place(own.root, own.data), kill=moment)
     assert first.code in (-signal.SIGKILL, 0), first.err
@@ -119,10 +128,10 @@ def mended(base: Path, what: str, forked: Forker) -> Undisturbed:
     return Undisturbed(done.seconds, done.out, snapshot(own.root))
 
 
-def killed_and_repeated(base: Path, what: str, forked: Forker, root: Path, moment: float) -> None:
+def killed_and_repeated(base: Path, what: str, forked: Forker, moment: float) -> None:
     """Kill the command at a share of its time; again, it ends as the undisturbed one."""
     whole = mended(base, what, forked)
-    own = copied(finished(base), root)
+    own = fresh(finished(base), base / "killed-mending")
     MENDING[what][0](own)
     place, words = Place(own.root, own.data), words_of(what, own)
     first = forked.run(words, place, kill=moment * whole.seconds)
@@ -138,16 +147,16 @@ def killed_and_repeated(base: Path, what: str, forked: Forker, root: Path, momen
 
 
 @pytest.mark.parametrize("what", ["gc of all runs", "database"])
-def test_mending_killed_at_a_moment(base: Path, forked: Forker, tmp_path: Path, what: str) -> None:
+def test_mending_killed_at_a_moment(base: Path, forked: Forker, what: str) -> None:
     moment = random.Random(what).random()
-    killed_and_repeated(base, what, forked, tmp_path / "warehouse", moment)
+    killed_and_repeated(base, what, forked, moment)
 
 
 @pytest.mark.fault
 @pytest.mark.parametrize("seed", range(10))
 @pytest.mark.parametrize("what", MENDING)
 def test_mending_killed_at_a_random_moment(
-    base: Path, forked: Forker, tmp_path: Path, what: str, seed: int
+    base: Path, forked: Forker, what: str, seed: int
 ) -> None:
     moment = random.Random(f"{what} {seed}").random()
-    killed_and_repeated(base, what, forked, tmp_path / "warehouse", moment)
+    killed_and_repeated(base, what, forked, moment)

@@ -155,6 +155,20 @@ def copied(source: Finished, root: Path) -> Finished:
     return source._replace(root=root)
 
 
+def fresh(source: Finished, place: Path) -> Finished:
+    """A copy at ``place``, in the stead of what an earlier test left there.
+
+    Its views are made for this place once, so later copies need not be opened.
+    """
+    template = place.with_name(f"{place.name}-template")
+    if not template.exists():
+        copied(source, place)
+        place.rename(template)
+    shutil.rmtree(place, ignore_errors=True)
+    shutil.copytree(template, place)
+    return source._replace(root=place)
+
+
 def snapshot(root: Path) -> dict[str, pl.DataFrame]:
     """Everything of a warehouse that does not tell the time: relations, and digests of files."""
     with Warehouse.open(root, read_only=True) as warehouse:

@@ -92,14 +92,13 @@ def killed(
     return ended(process, began)
 
 
-STOPPER = """
-import os, signal, sys
+EVENTS = """
+import os, signal
 from collections import Counter
 
-from recsae.cli import main
 from recsae.warehouse.session import Session
 
-stop, count, seen = int(sys.argv.pop(1)), 0, Counter()
+count, seen = 0, Counter()
 
 
 def happened(label):
@@ -130,18 +129,9 @@ def execute(self, text, *rest, plain=Session.execute):
 
 os.rename, os.replace, os.link = map(followed, (os.rename, os.replace, os.link))
 Session.execute = execute
-try:
-    main()
-finally:
-    print("events", count, file=sys.stderr)
 """
-"""Kills itself after the event whose number (from 1) is its first word; 0: never.
+"""Kills its process after the event whose number (from 1) is ``stop``; 0: never.
 
-Events are commits, and files and folders that move to their place, of each name the first two. At
-the end it says on stderr how many there were.
+Events are commits, and files and folders that move to their place, of each name the first two;
+``count`` of them there were.
 """
-
-
-def stopped(words: Sequence[str], place: Place, event: int) -> Ended:
-    """Run ``recsae WORDS`` until it kills itself after an event of STOPPER."""
-    return completed([str(event), *words], place, script=STOPPER)

@@ -7,24 +7,25 @@ import random
 import re
 import shutil
 import signal
-from collections.abc import Callable, Iterable
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from faults.forked import Forker
 from stages.finished import (
     COMMANDS,
     OPTIONS,
     Finished,
     copied,
     differences,
+    fresh,
     planted_data,
     rows_of,
     snapshot,
     stage_row,
     until,
 )
-from stages.processes import STOPPER, Ended, Place, completed, killed, stopped
+from stages.processes import Ended, Place, completed, killed
 
 from recsae import datasets
 from recsae.warehouse import Warehouse
@@ -35,12 +36,6 @@ RUN = ["run", "planted", "--k", "4", "--scale", "2"]
 TIMIREC = ["train", "TiMiRec", "planted", "--emb-size", "8", "--K", "3", "--epochs", "5"]
 MOMENTS = 6
 """Kills of each stage by the clock."""
-
-
-@pytest.fixture(scope="session")
-def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Where the pipeline of the session is."""
-    return tmp_path_factory.getbasetemp()
 
 
 def place(of: Finished) -> Place:
@@ -65,9 +60,9 @@ def assert_none_or_all(root: Path, whole: Finished) -> None:
             assert not any(shown.values()), f"{stage} is not done, but has rows"
 
 
-def assert_readable(at: Place) -> None:
+def assert_readable(at: Place, forked: Forker) -> None:
     """A reader lists the runs and opens every view."""
-    listed = completed(["runs", "--json"], at)
+    listed = forked.run(["runs", "--json"], at)
     assert (listed.code, listed.err) == (0, "")
     snapshot(at.root)
 
@@ -127,7 +122,9 @@ def test_a_kill_amid_verification(base: Path, whole: Finished, tmp_path: Path) -
 
 
 @pytest.mark.fault
-def test_both_stages_of_timirec_go_on_from_their_checkpoints(base: Path, tmp_path: Path) -> None:
+def test_both_stages_of_timirec_go_on_from_their_checkpoints(
+    base: Path, forked: Forker, tmp_path: Path
+) -> None:
     """One command trains both: killed in the first, in the second, and then left alone."""
     data = planted_data(base)
     whole, own = Place(tmp_path / "whole", data), Place(tmp_path / "killed", data)
@@ -137,7 +134,7 @@ def test_both_stages_of_timirec_go_on_from_their_checkpoints(base: Path, tmp_pat
         checkpoint = f"runs/{stage}-planted-*/checkpoint.pt"
         after = killed(TIMIREC, own, lambda _, file=checkpoint: any(own.root.glob(file)))  # type: ignore[misc]
         assert after.code == -signal.SIGKILL, after.err
-        assert_readable(own)
+        assert_readable(own, forked)
         with Warehouse.open(own.root, read_only=True) as warehouse:
             status = dict(warehouse.runs().select("run_id", "status").rows())
         running = [run_id for run_id, now in status.items() if now == "running"]
@@ -169,21 +166,11 @@ def delayed(begun: Callable[[], bool], seconds: float) -> Callable[[float], bool
 # -- many moments, with -m fault ------------------------------------------------------------------
 
 
-def each(check: Callable[[int], None], numbers: Iterable[int]) -> None:
-    """Run a check for all numbers, two at a time; the first failure is raised."""
-    with ThreadPoolExecutor(2) as pool:
-        list(pool.map(check, numbers))
-
-
 def moments(done: Ended, seed: str) -> list[float]:
-    """Moments (s) spread over the later part of a process, where it works, and shaken a little.
-
-    The earlier part is spent on imports.
-    """
-    first, last = 0.35 * done.seconds, 1.02 * done.seconds
-    width = (last - first) / MOMENTS
+    """Moments (s) spread over a process that begins with its imports done, and shaken a little."""
+    width = 1.02 * done.seconds / MOMENTS
     shake = random.Random(seed)
-    return [first + (i + shake.random()) * width for i in range(MOMENTS)]
+    return [(i + shake.random()) * width for i in range(MOMENTS)]
 
 
 def n_events(done: Ended) -> int:
@@ -195,71 +182,65 @@ def n_events(done: Ended) -> int:
 @pytest.mark.fault
 @pytest.mark.timeout(1200)
 @pytest.mark.parametrize("stage", COMMANDS)
-def test_a_stage_killed_at_any_moment(base: Path, tmp_path: Path, stage: str) -> None:
+def test_a_stage_killed_at_any_moment(
+    base: Path, forked: Forker, tmp_path: Path, stage: str
+) -> None:
     """By the clock, and after every commit and every file that moves to its place."""
     before = until(base, stage)
     words = COMMANDS[stage]
     whole = copied(before, tmp_path / "whole")
-    undisturbed = completed(["0", *words], place(whole), script=STOPPER)
+    undisturbed = forked.run(words, place(whole), stop=0)
     assert undisturbed.code == 0, undisturbed.err
     expected = snapshot(whole.root)
     clock = moments(undisturbed, stage)
-
-    def check(number: int) -> None:
-        own = copied(before, tmp_path / f"killed-{number}")
+    for number in range(len(clock) + n_events(undisturbed)):
+        own = fresh(before, tmp_path / "killed")
         if number < len(clock):
-            killed(words, place(own), lambda now: now >= clock[number])
+            forked.run(words, place(own), kill=clock[number])
         else:
             event = number - len(clock) + 1
-            assert stopped(words, place(own), event).code == -signal.SIGKILL
+            assert forked.run(words, place(own), stop=event).code == -signal.SIGKILL
         assert_none_or_all(own.root, whole)
-        assert_readable(place(own))
-        again = completed(words, place(own))
+        assert_readable(place(own), forked)
+        again = forked.run(words, place(own))
         assert again.code == 0, (number, again.err)
         assert again.out.strip() in (before.recommender, before.sae)
         assert differences(snapshot(own.root), expected) == [], number
-        shutil.rmtree(own.root)
-
-    each(check, range(len(clock) + n_events(undisturbed)))
 
 
 @pytest.mark.fault
 @pytest.mark.timeout(1200)
-def test_the_whole_pipeline_killed_at_any_moment(base: Path, tmp_path: Path) -> None:
+def test_the_whole_pipeline_killed_at_any_moment(
+    base: Path, forked: Forker, tmp_path: Path
+) -> None:
     data = planted_data(base)
-    undisturbed = completed(RUN, Place(tmp_path / "whole", data))
+    undisturbed = forked.run(RUN, Place(tmp_path / "whole", data))
     assert undisturbed.code == 0, undisturbed.err
     expected = snapshot(tmp_path / "whole")
     runs = {row["kind"]: row["run_id"] for row in expected["raw.runs"].to_dicts()}
     whole = Finished(tmp_path / "whole", data, runs["recommender"], runs["sae"])
-
-    def check(number: int) -> None:
+    for number, moment in enumerate(moments(undisturbed, "run")):
         at = Place(tmp_path / f"killed-{number}", data)
-        moment = moments(undisturbed, "run")[number]
-        killed(RUN, at, lambda now: now >= moment)
+        forked.run(RUN, at, kill=moment)
         if (at.root / "recsae.duckdb").exists():
-            assert_readable(at)
+            assert_readable(at, forked)
             assert_none_or_all(at.root, whole)
-        again = completed(RUN, at)
+        again = forked.run(RUN, at)
         assert again.code == 0, (number, again.err)
         assert differences(snapshot(at.root), expected) == [], number
         assert again.out == undisturbed.out
-        third = completed(RUN, at)
+        third = forked.run(RUN, at)
         assert third.err.count("already done") == len(COMMANDS)
-        shutil.rmtree(at.root)
-
-    each(check, range(MOMENTS))
 
 
 @pytest.mark.fault
-def test_the_preparation_of_data_killed_at_any_moment(tmp_path: Path) -> None:
+def test_the_preparation_of_data_killed_at_any_moment(forked: Forker, tmp_path: Path) -> None:
     whole = Place(tmp_path, tmp_path / "whole")
-    undisturbed = completed(["0", *PREPARE], whole, script=STOPPER)
+    undisturbed = forked.run(PREPARE, whole, stop=0)
     assert undisturbed.code == 0, undisturbed.err
     expected = files_of(whole.data)
     clock = moments(undisturbed, "prepare")
-
-    def check(number: int) -> None:
+    for number in range(len(clock) + 2 * n_events(undisturbed)):
         at = Place(tmp_path, tmp_path / f"killed-{number}")
         # the later ones replace what is there
         forced = number >= len(clock) + n_events(undisturbed)
@@ -267,20 +248,18 @@ def test_the_preparation_of_data_killed_at_any_moment(tmp_path: Path) -> None:
         if forced:
             shutil.copytree(whole.data, at.data)
         if number < len(clock):
-            killed(words, at, lambda now: now >= clock[number])
+            forked.run(words, at, kill=clock[number])
         else:
             event = (number - len(clock)) % n_events(undisturbed) + 1
-            assert stopped(words, at, event).code == -signal.SIGKILL
+            assert forked.run(words, at, stop=event).code == -signal.SIGKILL
         if datasets.prepared(at.data):
             assert files_of(at.data) == expected
-        listed = completed(["data", "list"], at)
+        listed = forked.run(["data", "list"], at)
         assert (listed.code, listed.err) == (0, "")
-        again = completed(PREPARE, at)
+        again = forked.run(PREPARE, at)
         assert again.code == 0, again.err
         assert files_of(at.data) == expected
         assert not [one for one in (at.data / ".recsae" / "tmp").iterdir() if one.is_dir()]
-
-    each(check, range(len(clock) + 2 * n_events(undisturbed)))
 
 
 def files_of(data: Path) -> dict[str, str]:
