@@ -14,7 +14,9 @@ import time
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field
+from datetime import datetime
 from pathlib import Path
+from typing import Any
 
 from recsae.config import ConceptsConfig, ConfidenceConfig, SAEConfig, TrainConfig
 from recsae.datasets import read_dataset
@@ -38,7 +40,7 @@ from recsae.warehouse.checksums import RECORD, parquet_path, results_in, run_pat
 from recsae.warehouse.files import DATABASE, clean_leftovers, is_safe
 from recsae.warehouse.publish import PUBLISHED_BY
 from recsae.warehouse.record import Record, keep_record, read_record, record_path, restore
-from recsae.warehouse.runs import CONTROLS, STAGES, STORED
+from recsae.warehouse.runs import CONTROLS, STAGES, STORED, Stage
 from recsae.warehouse.store import DATASET_TABLES
 
 SIDES = "staging.user_sides"
@@ -139,6 +141,8 @@ def _repair_stage(job: _Repair, run_id: str, problems: list[Problem]) -> None:
     with Warehouse.open(job.root, read_only=True) as warehouse:
         run = warehouse.run(run_id)
         states = {stage: warehouse.stage_state(run_id, stage) for stage in STAGES}
+        for noted, params in warehouse.noted_stages(run_id).items():
+            states[noted] = states[noted] or _state(run_id, noted, params)
         known = {
             place: (size, digest)
             for place, size, digest in warehouse.sql(
@@ -184,12 +188,22 @@ def _run_again(
         made = "what is made now is not what was there; everything built on it goes with"
         job.result.left.append(f"{run.run_id}: {stage}: {made}  {_command(run, stage)}")
         return
+    after = STAGES[STAGES.index(stage) + 1 :]
+    later = [one for one in states if one.stage in after and one.status == "done"]
+    with Warehouse.open(job.root) as warehouse:  # they are forgotten when this one starts
+        warehouse.note_stages(run.run_id, {one.stage: one.params for one in (state, *later)})
     _redo(job, job.root, run, state, force=state.status == "done")
     job.result.done.append(f"{run.run_id}: {stage} ran again")
-    for later in sorted(states, key=lambda one: STAGES.index(one.stage)):
-        if STAGES.index(later.stage) > STAGES.index(stage) and later.status == "done":
-            _redo(job, job.root, run, later, force=False)
-            job.result.done.append(f"{run.run_id}: {later.stage} ran again")
+    for one in sorted(later, key=lambda one: STAGES.index(one.stage)):
+        _redo(job, job.root, run, one, force=False)
+        job.result.done.append(f"{run.run_id}: {one.stage} ran again")
+    with Warehouse.open(job.root) as warehouse:
+        warehouse.note_stages(run.run_id, {})
+
+
+def _state(run_id: str, stage: Stage, params: dict[str, Any]) -> StageState:
+    """A stage that was done before a repair that was killed."""
+    return StageState(run_id, stage, params, "", "done", datetime.min, None, None)
 
 
 def _draw_sides(root: Path, run: Run) -> None:

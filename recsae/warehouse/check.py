@@ -172,6 +172,11 @@ def _check_books(warehouse: Warehouse, runs: Sequence[Run], found: Found) -> lis
                 for stage, now in status.items()
                 if now == "running"
             ]
+        found.problems += [
+            Problem(run.run_id, stage, "raw.stages", f"stage {stage} was stopped half-way")
+            for stage in warehouse.noted_stages(run.run_id)
+            if status.get(stage) != "running"
+        ]
         found.runs.append(run.run_id)
         done = [stage for stage, now in status.items() if now == "done"]
         found.problems += _run_rows(warehouse, run, done)

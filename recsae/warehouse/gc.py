@@ -88,6 +88,7 @@ def _delete_rows(warehouse: Warehouse, runs: list[str]) -> None:
         )
     for run_id in runs:
         note = {"key": f"{GOING}{run_id}", "now": str(time.time())}
+        warehouse.note_stages(run_id, {})
         warehouse.execute("delete from raw.meta where key = $key", {"key": note["key"]})
         warehouse.execute("insert into raw.meta values ($key, $now)", note)
     refresh_views(warehouse)

@@ -55,6 +55,9 @@ LATER_METRICS: dict[Stage, tuple[str, ...]] = {
 }
 """Metrics that a stage after the training adds to those of its run."""
 
+REPAIRING = "repairing "
+"""Key in raw.meta, before a run id, of the stages that a repair is running again."""
+
 CONTROLS = ("untrained", "neurons")
 """Models of SAE runs that are there to be compared with; ``latest`` never means one of them."""
 
@@ -161,6 +164,7 @@ class Runs(Session):
 
     def _forget(self, run_id: str) -> None:
         key = {"run_id": run_id}
+        self.note_stages(run_id, {})
         self.execute("delete from raw.metrics where run_id = $run_id", key)
         self.execute("delete from raw.runs where run_id = $run_id", key)
         self._drop_stages(run_id, STAGES)
@@ -306,6 +310,26 @@ class Runs(Session):
             self._insert_row("raw.stages", values)
             if publish.kinds_of(stage, run.kind) or stage == "train":
                 publish.refresh_views(self)
+
+    def note_stages(self, run_id: str, stages: Mapping[str, Mapping[str, Any]]) -> None:
+        """Keep the settings of stages that a repair will drop and run again; none: it is done."""
+        key = {"key": f"{REPAIRING}{run_id}"}
+        with self.transaction():
+            self.execute("delete from raw.meta where key = $key", key)
+            if stages:
+                self._insert_row("raw.meta", {**key, "value": json.dumps(dict(stages))})
+
+    def noted_stages(self, run_id: str) -> dict[Stage, dict[str, Any]]:
+        """Stages of ``note_stages`` that have not been run again yet, with their settings."""
+        noted = self.sql(
+            "select value from raw.meta where key = $key", {"key": f"{REPAIRING}{run_id}"}
+        )["value"]
+        done = self.sql(
+            "select stage from raw.stages where run_id = $run_id and status = 'done'",
+            {"run_id": run_id},
+        )["stage"].to_list()
+        found = json.loads(noted[0]) if len(noted) else {}
+        return {stage: params for stage, params in found.items() if stage not in done}
 
     def _drop_stages(self, run_id: str, stages: tuple[Stage, ...]) -> None:
         """Forget stages of a run with the rows they made.
