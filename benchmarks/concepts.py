@@ -21,7 +21,7 @@ import polars as pl
 from validity import markdown
 
 from recsae.config import ConceptsConfig, ConfidenceConfig
-from recsae.interpret.concepts import NAMES, TAGS, parameters, prepare_cases
+from recsae.interpret.concepts import CASES, DRAWN, ITEMS, NAMES, TAGS, parameters
 from recsae.interpret.confidence import ROUND
 from recsae.warehouse import Warehouse
 from recsae.warehouse.workspace import Workspace
@@ -186,9 +186,8 @@ STEPS = (*ROUND, "confidence.verification")
 
 def prepared(workspace: Workspace, params: Mapping[str, object]) -> pl.DataFrame:
     """Build what no tag changes, once for all ways; returns the tags as they are."""
-    for _ in prepare_cases(workspace, params):
-        pass
-    for relation in ("confidence.trials", "confidence.pool_actives", "confidence.trial_counts"):
+    trials = ("confidence.trials", "confidence.pool_actives", "confidence.trial_counts")
+    for relation in (*DRAWN, *CASES, NAMES, *ITEMS, *trials):
         workspace.build(relation, params)
     return workspace.frame("raw.item_tags")
 
