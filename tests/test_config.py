@@ -61,6 +61,7 @@ RULES: list[tuple[type[StageConfig], str, Any, str]] = [
             (SAEConfig, "dead_after", POSITIVE, (0, -1.0, nan, inf)),
             (TrainConfig, "l2", NOT_NEGATIVE, (-1e-9, nan, inf)),
             (SAEConfig, "aux_weight", NOT_NEGATIVE, (-1e-9, nan, inf)),
+            (SAEConfig, "fold_in", "zero or more", (-1, -24)),
             (TrainConfig, "dropout", "from 0 to below 1", (-0.1, 1.0, nan)),
             (TrainConfig, "seed", SEED, (-1, 2**63)),
             (SAEConfig, "revival", "auxk, restarts or none", ("AuxK", "")),

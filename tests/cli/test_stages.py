@@ -59,6 +59,7 @@ AUTOENCODER: dict[str, Any] = {
     "epochs": 2,
     "aux_weight": 0.05,
     "dead_after": 0.25,
+    "fold_in": 0,
     "construct_share": 0.4,
     "heldout_share": 0.3,
     "seed": 5,

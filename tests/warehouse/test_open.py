@@ -115,7 +115,7 @@ def test_truncated_database(root: Path, kept: int) -> None:
             open_and_close(root, read_only=read_only)
         assert str(path) in caught.value.message
         assert "\n" not in caught.value.message
-        assert "move it away" in str(caught.value.hint)
+        assert "recsae repair makes a new one" in str(caught.value.hint)
 
 
 def test_overwritten_database(root: Path) -> None:
