@@ -34,6 +34,12 @@ from recsae.cli import (
 )
 from recsae.errors import ExitCode, RecsaeError
 
+if "OMP_WAIT_POLICY" not in os.environ:
+    # torch's threads wait for each other in a loop, for hundreds of thousands of rounds unless told
+    # otherwise: an epoch of SASRec then takes several times as long when another program keeps a
+    # core busy. It is read when torch is loaded, which no module above does.
+    os.environ.setdefault("GOMP_SPINCOUNT", "1000")
+
 INTERRUPTED = 130
 """Exit status after control-C, as shells have it."""
 

@@ -33,6 +33,9 @@ def walk(command: Any, path: tuple[str, ...] = ()) -> Iterator[tuple[str, ...]]:
         yield from walk(child, (*path, name))
 
 
+WAITING = ("GOMP_SPINCOUNT", "OMP_WAIT_POLICY")
+"""What decides how long torch's threads wait for each other."""
+
 COMMANDS = sorted(walk(typer.main.get_command(commands.app)))
 
 
@@ -159,3 +162,18 @@ def test_queries_do_not_import_torch(filled_warehouse: Path, tmp_path: Path) -> 
         code, names = loaded([*words, *place], tmp_path)
         assert code == 0
         assert {"torch", "safetensors"}.isdisjoint(names)
+
+
+@pytest.mark.parametrize(
+    ("given", "wanted"),
+    [({}, "1000"), ({"GOMP_SPINCOUNT": "7"}, "7"), ({"OMP_WAIT_POLICY": "active"}, "None")],
+)
+def test_threads_wait_briefly_unless_told_otherwise(given: dict[str, str], wanted: str) -> None:
+    """In time: torch reads it once, when it is loaded."""
+    found = "os.environ.get('GOMP_SPINCOUNT'), 'torch' in sys.modules"
+    code = f"import os, sys, recsae.cli; print({found})"
+    left = {name: value for name, value in os.environ.items() if name not in WAITING}
+    result = subprocess.run(
+        [sys.executable, "-c", code], env={**left, **given}, capture_output=True, text=True
+    )
+    assert result.stdout == f"{wanted} False\n", result.stderr
