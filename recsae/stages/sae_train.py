@@ -164,10 +164,10 @@ def _train(
     checkpoint_every: int | None,
 ) -> None:
     train, heldout = _sources(stage, stored, sides)
-    folded = _folded(stored, sides, config, reporter)
     source = train
-    if len(folded):
-        assert isinstance(train, MemoryVectors)
+    if config.fold_in:
+        assert isinstance(train, MemoryVectors)  # _fold_ins sees to it
+        folded = _folded(train.vectors, stored, sides, config, reporter)
         source = MemoryVectors(torch.cat([train.vectors, folded]))
     n_latents = config.latents(train.d)
     if train.n < n_latents:
@@ -186,26 +186,28 @@ def _train(
         score=_dev_score(stored, generator),
         checkpoint_every=checkpoint_every,
     )
-    publish_sae(stage, stored, sae, sides, history, reporter, {"folded vectors": len(folded)})
+    publish_sae(
+        stage, stored, sae, sides, history, reporter, {"folded vectors": source.n - train.n}
+    )
 
 
-def _folded(stored: Stored, sides: pl.DataFrame, config: SAEConfig, reporter: Reporter) -> Tensor:
-    """Vectors (n, d) that train beside the recommender's own; none unless they resemble those."""
-    none = torch.empty(0, stored.vectors.shape[1])
-    if not config.fold_in:
-        return none
-    trains = ~_is_heldout(stored, sides)
-    fold = FoldIn(stored.sequences, stored.users[trains], stored.vectors[trains], stored.items)
+def _folded(
+    own: Tensor, stored: Stored, sides: pl.DataFrame, config: SAEConfig, reporter: Reporter
+) -> Tensor:
+    """Vectors (n, d) that train beside the users' ``own``; none unless they resemble those."""
+    assert config.fold_in is not None
+    users = stored.users[~_is_heldout(stored, sides)]
+    fold = FoldIn(stored.sequences, users, own, stored.items)
     if fold.fit < LEAST_FIT:
         reporter.note(
             f"histories explain {max(fold.fit, 0):.0%} of the users' vectors, too little to fold "
             "in parts of them"
         )
-        return none
+        return own[:0]
     vectors = fold.draw(config.fold_in, epoch_generator(config.seed, -2))
     reporter.note(
         f"{len(vectors):,} vectors of parts of histories train beside the users' own "
-        f"{int(trains.sum()):,} (histories explain {fold.fit:.0%} of these)"
+        f"{len(own):,} (histories explain {fold.fit:.0%} of these)"
     )
     return vectors
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import signal
-import subprocess
 import sys
 from pathlib import Path
 from typing import Any
@@ -12,11 +10,11 @@ import pytest
 import torch
 from sae.test_sae_trainer import (
     VECTORS,
-    Stopped,
     fitted,
-    process_environment,
+    kill_inside,
     same,
     source,
+    stop_inside,
 )
 from sae.toy_vectors import Watcher, planted, random_sae, random_vectors
 from torch import Tensor
@@ -253,50 +251,20 @@ def test_going_on_inside_an_epoch(
     every: int,
     source: Tensor | Vectors,
     tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """Before, between and after the restarts, from memory and from a file."""
     whole = fitted(tmp_path / "whole", CONFIG, vectors=source)
-    left = iter(range(steps))
-
-    def stopping(*args: Any) -> Any:
-        if next(left, None) is None:
-            raise Stopped
-        return train_step(*args)
-
-    with monkeypatch.context() as patch:
-        patch.setattr(trainer, "train_step", stopping)
-        with pytest.raises(Stopped):
-            fitted(tmp_path / "cut", CONFIG, vectors=source, checkpoint_every=every)
+    stop_inside(tmp_path / "cut", CONFIG, source, steps, every)
     reporter = Watcher()
     assert same(fitted(tmp_path / "cut", CONFIG, reporter=reporter, vectors=source), whole)
     assert len(reporter.notes) == 1
     assert reporter.notes[0].startswith("going on after epoch")
 
 
-KILLED = """
-import os, signal, sys
-from pathlib import Path
-import torch
-torch.set_num_threads({threads})
-from sae.test_sae_restarts import CONFIG, fitted, train_step, trainer
-left = iter(range(17))
-def killing(*args):
-    if next(left, None) is None:
-        os.kill(os.getpid(), signal.SIGKILL)
-    return train_step(*args)
-trainer.train_step = killing
-fitted(Path(sys.argv[1]), CONFIG, checkpoint_every=1)
-"""
-
-
 @pytest.mark.skipif(sys.platform == "win32", reason="no SIGKILL")
 def test_going_on_after_a_kill_inside_an_epoch(tmp_path: Path) -> None:
     whole = fitted(tmp_path / "whole", CONFIG)
-    script = KILLED.format(threads=torch.get_num_threads())
-    command = [sys.executable, "-c", script, str(tmp_path / "killed")]
-    ended = subprocess.run(command, env=process_environment(), capture_output=True, text=True)
-    assert ended.returncode == -signal.SIGKILL, ended.stderr
+    kill_inside(tmp_path / "killed", __name__, steps=17, every=1)
     reporter = Watcher()
     assert same(fitted(tmp_path / "killed", CONFIG, reporter=reporter), whole)
     assert reporter.notes == ["going on after epoch 3, step 2, found in checkpoint.pt"]

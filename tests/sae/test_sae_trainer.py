@@ -237,6 +237,13 @@ def process_environment() -> dict[str, str]:
     return {**os.environ, "PYTHONPATH": os.pathsep.join(map(str, PARTS))}
 
 
+def run_until_killed(script: str, folder: Path) -> None:
+    """Run a program on a folder that is to end by SIGKILL."""
+    command = [sys.executable, "-c", script, str(folder)]
+    ended = subprocess.run(command, env=process_environment(), capture_output=True, text=True)
+    assert ended.returncode == -signal.SIGKILL, ended.stderr
+
+
 KILLED = """
 import os, signal, sys
 from pathlib import Path
@@ -251,10 +258,7 @@ fitted(Path(sys.argv[1]), reporter=reporter)
 @pytest.mark.skipif(sys.platform == "win32", reason="no SIGKILL")
 def test_going_on_after_a_kill(tmp_path: Path) -> None:
     whole = fitted(tmp_path / "whole")
-    script = KILLED.format(threads=torch.get_num_threads())
-    command = [sys.executable, "-c", script, str(tmp_path / "killed")]
-    ended = subprocess.run(command, env=process_environment(), capture_output=True, text=True)
-    assert ended.returncode == -signal.SIGKILL, ended.stderr
+    run_until_killed(KILLED.format(threads=torch.get_num_threads()), tmp_path / "killed")
     reporter = Watcher()
     assert same(fitted(tmp_path / "killed", reporter=reporter), whole)
     assert reporter.notes == ["going on after epoch 2, found in checkpoint.pt"]
@@ -262,6 +266,23 @@ def test_going_on_after_a_kill(tmp_path: Path) -> None:
 
 class Stopped(Exception):
     """Raised inside an epoch."""
+
+
+def stop_inside(
+    folder: Path, config: SAEConfig, vectors: Tensor | Vectors, steps: int, every: int
+) -> None:
+    """Train until some steps are done, with a checkpoint every few of them."""
+    left = iter(range(steps))
+
+    def stopping(*args: Any) -> Any:
+        if next(left, None) is None:
+            raise Stopped
+        return train_step(*args)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(trainer, "train_step", stopping)
+        with pytest.raises(Stopped):
+            fitted(folder, config, vectors=vectors, checkpoint_every=every)
 
 
 @pytest.fixture(params=["memory", "file"])
@@ -279,21 +300,10 @@ def test_going_on_inside_an_epoch(
     every: int,
     source: Tensor | Vectors,
     tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """Five steps an epoch; a checkpoint every few of its steps, and at its end."""
     whole = fitted(tmp_path / "whole", vectors=source)
-    left = iter(range(steps))
-
-    def stopping(*args: Any) -> Any:
-        if next(left, None) is None:
-            raise Stopped
-        return train_step(*args)
-
-    with monkeypatch.context() as patch:
-        patch.setattr(trainer, "train_step", stopping)
-        with pytest.raises(Stopped):
-            fitted(tmp_path / "cut", vectors=source, checkpoint_every=every)
+    stop_inside(tmp_path / "cut", CONFIG, source, steps, every)
     reporter = Watcher()
     assert same(fitted(tmp_path / "cut", reporter=reporter, vectors=source), whole)
     epoch, step = divmod(steps, 5)
@@ -307,24 +317,28 @@ import os, signal, sys
 from pathlib import Path
 import torch
 torch.set_num_threads({threads})
-from sae.test_sae_trainer import fitted, train_step, trainer
-left = iter(range(13))
+from {module} import CONFIG, fitted, train_step, trainer
+left = iter(range({steps}))
 def killing(*args):
     if next(left, None) is None:
         os.kill(os.getpid(), signal.SIGKILL)
     return train_step(*args)
 trainer.train_step = killing
-fitted(Path(sys.argv[1]), checkpoint_every=2)
+fitted(Path(sys.argv[1]), CONFIG, checkpoint_every={every})
 """
+
+
+def kill_inside(folder: Path, module: str, steps: int, every: int) -> None:
+    """Train with the CONFIG of a test module in a process that is killed after some steps."""
+    threads = torch.get_num_threads()
+    options = {"threads": threads, "module": module, "steps": steps, "every": every}
+    run_until_killed(KILLED_INSIDE.format(**options), folder)
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="no SIGKILL")
 def test_going_on_after_a_kill_inside_an_epoch(tmp_path: Path) -> None:
     whole = fitted(tmp_path / "whole")
-    script = KILLED_INSIDE.format(threads=torch.get_num_threads())
-    command = [sys.executable, "-c", script, str(tmp_path / "killed")]
-    ended = subprocess.run(command, env=process_environment(), capture_output=True, text=True)
-    assert ended.returncode == -signal.SIGKILL, ended.stderr
+    kill_inside(tmp_path / "killed", __name__, steps=13, every=2)
     reporter = Watcher()
     assert same(fitted(tmp_path / "killed", reporter=reporter), whole)
     assert reporter.notes == ["going on after epoch 2, step 2, found in checkpoint.pt"]
