@@ -29,14 +29,18 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import duckdb
+import polars as pl
 
 from recsae.sae.encode import ACTIVATIONS
 from recsae.stages.common import peak_memory_mb
-from recsae.stages.encode import put_in_order
+from recsae.stages.encode import put_in_order, summarise
 from recsae.warehouse import Warehouse, load, queries, statements, temp_folder
-from recsae.warehouse.publish import PUBLISHED_BY
+from recsae.warehouse.checksums import describe_files, register_files
+from recsae.warehouse.publish import KINDS
 from recsae.warehouse.sql import REPORT, VIEWS
+from recsae.warehouse.summaries import write_summary
 from recsae.warehouse.views import refresh_people_views
+from recsae.warehouse.workspace import Workspace
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 COOKBOOK = REPOSITORY / "docs" / "sql-cookbook.md"
@@ -109,10 +113,37 @@ def make(root: Path, sizes: Sizes) -> None:
         put_in_order(temp / "unordered" / "part-0.parquet", target, root)
         (temp / "unordered" / "part-0.parquet").unlink()
         print(f"put in order in {time.perf_counter() - started:.0f} s", flush=True)
-        with Warehouse.open(root) as warehouse:
-            warehouse.publish(SAE, "encode", {"activations": temp / "activations"}, seconds=1.0)
+        started = time.perf_counter()
+        directions = pl.DataFrame(
+            duckdb.sql(f"select {decoder(sizes)} from range({sizes.latents * 10}) as t (i)").arrow()
+        )
+        folders = summarise(temp, SAE, temp / "activations", directions, root)
+        print(f"items and pairs counted in {time.perf_counter() - started:.0f} s", flush=True)
+        folders["activations"] = temp / "activations"
+        publish(root, "encode", folders)
     with Warehouse.open(root) as warehouse:
         fill_results(warehouse, sizes)
+    with temp_folder(root, SAE) as temp:
+        with Warehouse.open(root, read_only=True) as warehouse:
+            run = warehouse.run(SAE)
+        started = time.perf_counter()
+        folders = {kind: temp / kind for kind in ("user_concepts", "latent_positions")}
+        with Workspace.open(root, run, COUNTED) as workspace:
+            for kind, folder in folders.items():
+                write_summary(workspace, kind, workspace.sources(run), folder)
+        print(f"users and positions counted in {time.perf_counter() - started:.0f} s", flush=True)
+        publish(root, "confidence", folders)
+
+
+COUNTED = ("staging.level_edges", "concepts.labels", "confidence.scores")
+
+
+def publish(root: Path, stage: str, folders: dict[str, Path]) -> None:
+    """End a stage as the stages do."""
+    files = describe_files(root, SAE, stage, folders)
+    with Warehouse.open(root) as warehouse, warehouse.transaction():
+        register_files(warehouse, SAE, stage, files)
+        warehouse.publish(SAE, stage, folders, seconds=1.0)  # type: ignore[arg-type]
 
 
 PARAMS = {"seed": 0, "construct_share": 0.5, "heldout_share": 0.2}
@@ -253,11 +284,7 @@ def fill_results(warehouse: Warehouse, sizes: Sizes) -> None:
             "3 as n_cases",
             sizes.latents * 10,
         ),
-        "raw.decoder_items": (
-            f"(i // 10)::integer as latent_id, (i % 10 + 1)::integer as rank, "
-            f"(i % {sizes.items} + 1)::integer as item_id, (10 - i % 10)::float as score",
-            sizes.latents * 10,
-        ),
+        "raw.decoder_items": (decoder(sizes), sizes.latents * 10),
         "confidence.scores": (
             "i::integer as latent_id, if(i % 3 < 2, 'interpretable', 'not shown') as status, "
             f"0.7 + {draw('i')} / 4 as confidence, 0.65 + {draw('i')} / 4 as confidence_low, "
@@ -275,9 +302,16 @@ def fill_results(warehouse: Warehouse, sizes: Sizes) -> None:
     for relation, (select, n) in tables.items():
         warehouse.execute(statements.create_table(load(relation)))
         insert(warehouse, relation, select, n)
-    for stage in ("concepts", "confidence"):
-        warehouse.finish_stage(SAE, stage, seconds=1.0)  # type: ignore[arg-type]
+    warehouse.finish_stage(SAE, "concepts", seconds=1.0)
     refresh_people_views(warehouse)
+
+
+def decoder(sizes: Sizes) -> str:
+    """Columns of the decoder items of latent i // 10."""
+    return (
+        "(i // 10)::integer as latent_id, (i % 10 + 1)::integer as rank, "
+        f"(i % {sizes.items} + 1)::integer as item_id, (10 - i % 10)::float as score"
+    )
 
 
 def insert(warehouse: Warehouse, relation: str, select: str, n: int) -> None:
@@ -399,7 +433,7 @@ def main() -> None:
             make(root, sizes)
             taken = time.perf_counter() - began
             print(f"made {sizes.activations:,} activations in {taken:.0f} s", flush=True)
-        for kind in PUBLISHED_BY:
+        for kind in KINDS:
             size = sum(path.stat().st_size for path in (root / kind).rglob("*.parquet"))
             print(f"{kind:16}{size / 1e6:>8,.0f} MB")
         print(f"{'recsae.duckdb':16}{(root / 'recsae.duckdb').stat().st_size / 1e6:>8,.0f} MB")

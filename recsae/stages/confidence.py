@@ -17,6 +17,7 @@ from recsae.stages.encode import load_sae
 from recsae.stages.stored import load_stored, require_cases
 from recsae.warehouse import Run, Warehouse, queries
 from recsae.warehouse.runs import COVERED, KEPT_ALONE
+from recsae.warehouse.summaries import write_summary
 from recsae.warehouse.workspace import Workspace
 
 
@@ -45,15 +46,19 @@ def confidence(
             return run.run_id
         with (
             Workspace.open(root, run, build.READ) as workspace,
-            reporter.task("confidence", build.n_steps(config), "steps") as step,
+            reporter.task("confidence", build.n_steps(config) + 2, "steps") as step,
         ):
             for done in build.build_confidence(workspace, params, config):
                 step(1, done)
+            folders = {kind: stage.temp / kind for kind in ("user_concepts", "latent_positions")}
+            for kind, folder in folders.items():
+                write_summary(workspace, kind, workspace.sources(run), folder)
+                step(1, kind)
             results = {name: workspace.frame(name) for name in build.STORED}
             coverage = workspace.frame("confidence.coverage")
         kept = _interpretable_alone(root, run, results["confidence.scores"])
         metrics = [final_metrics(kept, "test"), final_metrics(_covered(coverage), "all")]
-        stage.publish(relations=results, metrics=pl.concat(metrics))
+        stage.publish(folders, relations=results, metrics=pl.concat(metrics))
     return run.run_id
 
 

@@ -17,8 +17,11 @@ from recsae.sae.model import SAE
 from recsae.stages.common import StageRun, final_metrics, open_stage
 from recsae.stages.sae_train import FOLDER
 from recsae.stages.stored import train_hint
-from recsae.warehouse import Run, Warehouse, run_folder
+from recsae.warehouse import Run, Warehouse, load, run_folder, statements
+from recsae.warehouse.connection import connect
 from recsae.warehouse.parquet import cluster
+from recsae.warehouse.session import Session
+from recsae.warehouse.summaries import write_summary
 
 ORDER = ("latent_id", "case_id")
 Ids = npt.NDArray[np.int32]
@@ -57,8 +60,9 @@ def _encode(stage: StageRun, run: Run, parent: Run, reporter: Reporter) -> None:
     put_in_order(unordered, folder / "part-0.parquet", stage.root)
     unordered.unlink()
     directions = decoder_items(sae, items).with_columns(run_id=pl.lit(run.run_id))
+    summaries = summarise(stage.temp, run.run_id, folder, directions, stage.root)
     stage.publish(
-        {"activations": folder},
+        {"activations": folder, **summaries},
         {"raw.decoder_items": directions},
         final_metrics({"activations": n}, "all"),
     )
@@ -67,6 +71,28 @@ def _encode(stage: StageRun, run: Run, parent: Run, reporter: Reporter) -> None:
 def put_in_order(unordered: Path, target: Path, root: Path) -> None:
     """Rows of a latent together, and in a large file first those of a range of users."""
     cluster(unordered, target, ORDER, root, blocks="user_id")
+
+
+def summarise(
+    temp: Path, run_id: str, activations: Path, directions: pl.DataFrame, root: Path
+) -> dict[str, Path]:
+    """Folders in ``temp`` with the summaries that this stage leaves, by kind."""
+    decoder = temp / "decoder"
+    decoder.mkdir()
+    directions.write_parquet(decoder / "part-0.parquet")
+    sources = {
+        relation: statements.of_run(load(relation), run_id, folder)
+        for relation, folder in (("raw.activations", activations), ("raw.decoder_items", decoder))
+    }
+    session = Session(connect(None, root, read_only=False, wait=0), root, read_only=False)
+    try:
+        session.execute("create schema raw")
+        folders = {kind: temp / kind for kind in ("item_latents", "latent_pairs")}
+        for kind, folder in folders.items():
+            write_summary(session, kind, sources, folder)
+    finally:
+        session.close()
+    return folders
 
 
 def load_sae(root: Path, run: Run) -> SAE:

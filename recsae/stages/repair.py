@@ -38,7 +38,7 @@ from recsae.warehouse.check import (
 )
 from recsae.warehouse.checksums import RECORD, parquet_path, results_in, run_path
 from recsae.warehouse.files import DATABASE, clean_leftovers, is_safe
-from recsae.warehouse.publish import PUBLISHED_BY
+from recsae.warehouse.publish import KINDS
 from recsae.warehouse.record import Record, keep_record, read_record, record_path, restore
 from recsae.warehouse.runs import CONTROLS, STAGES, STORED, Stage
 from recsae.warehouse.store import DATASET_TABLES
@@ -301,7 +301,7 @@ def _copy(root: Path, aside: Path, run: Run) -> None:
         while parent := family[-1].parent_run_id:
             family.append(warehouse.run(parent))
     for one in family:
-        for place in (run_path(one.run_id), *(parquet_path(k, one.run_id) for k in PUBLISHED_BY)):
+        for place in (run_path(one.run_id), *(parquet_path(k, one.run_id) for k in KINDS)):
             for name, path in results_in(root / place, place):
                 _link(path, aside / name)
 

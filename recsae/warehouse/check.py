@@ -19,7 +19,7 @@ from recsae.warehouse import statements
 from recsae.warehouse.checksums import RECORD, measure, parquet_path, results_in, run_path
 from recsae.warehouse.connection import DamagedDatabase, connect, first_line, is_damage
 from recsae.warehouse.files import DATABASE, is_locked
-from recsae.warehouse.publish import kinds_of
+from recsae.warehouse.publish import kinds_of, needed_kinds
 from recsae.warehouse.record import record_problem
 from recsae.warehouse.runs import STORED, Run
 from recsae.warehouse.store import DATASET_TABLES, Warehouse
@@ -191,7 +191,7 @@ def _check_books(warehouse: Warehouse, runs: Sequence[Run], found: Found) -> lis
 
 
 def _has_files(stage: _Stage) -> bool:
-    return stage.name == "train" or bool(kinds_of(stage.name, stage.run.kind))
+    return stage.name == "train" or bool(needed_kinds(stage.name, stage.run.kind))
 
 
 def _stage(warehouse: Warehouse, run: Run, stage: str) -> _Stage:
@@ -265,7 +265,8 @@ def _check_files(root: Path, stage: _Stage, found: Found, *, quick: bool) -> Non
         if what := file_problem(root / place, size, None if quick else digest):
             wrong(place, what)
     for kind in kinds_of(stage.name, stage.run.kind):
-        _check_parquet(root, kind, stage, wrong, quick=quick)
+        if stage.files or kind in needed_kinds(stage.name, stage.run.kind):
+            _check_parquet(root, kind, stage, wrong, quick=quick)
     if stage.name == "train" and not stage.files:
         _check_run_folder(root, stage.run, wrong)
 

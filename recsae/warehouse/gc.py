@@ -16,7 +16,7 @@ from recsae.errors import DataError
 from recsae.warehouse import statements
 from recsae.warehouse.checksums import parquet_path, run_path
 from recsae.warehouse.files import is_locked, is_safe, run_lock, temp_folder
-from recsae.warehouse.publish import PUBLISHED_BY, kinds_of, refresh_views
+from recsae.warehouse.publish import KINDS, kinds_of, refresh_views
 from recsae.warehouse.runs import Run
 from recsae.warehouse.store import Warehouse
 
@@ -112,7 +112,7 @@ def _discard(root: Path, run_id: str, path: Path) -> None:
 
 def _folders(root: Path, run_id: str) -> list[Path]:
     """The folders of a run that are there."""
-    places = [run_path(run_id), *(parquet_path(kind, run_id) for kind in PUBLISHED_BY)]
+    places = [run_path(run_id), *(parquet_path(kind, run_id) for kind in KINDS)]
     return [root / place for place in places if (root / place).exists()]
 
 
@@ -185,7 +185,7 @@ def _of_runs(warehouse: Warehouse) -> Iterator[Path]:
         if "train" in done:
             yield from folder.glob(CHECKPOINT)
         published = {kind for stage in done for kind in kinds_of(stage, run.kind)}
-        for kind in set(PUBLISHED_BY) - published:
+        for kind in set(KINDS) - published:
             place = warehouse.root / parquet_path(kind, run.run_id)
             yield from [place] if place.exists() else []
 
@@ -202,7 +202,7 @@ def _strangers(warehouse: Warehouse) -> Iterator[Path]:
     known = set(warehouse.sql("select run_id from raw.runs")["run_id"])
     root = warehouse.root
     found = [(path.name, path) for path in (root / "runs").glob("*") if path.is_dir()]
-    for kind in PUBLISHED_BY:
+    for kind in KINDS:
         found += [
             (path.name.removeprefix("run_id="), path) for path in (root / kind).glob("run_id=*")
         ]

@@ -1,6 +1,8 @@
-"""Parquet folders of runs and the views over them in schema raw.
+"""Parquet folders of runs and the views over them in the schemas raw and summaries.
 
-A view lists the folders of the runs whose stage is done, so nothing half-written is ever visible.
+A view lists the folders of the runs whose stage is done, so nothing half-written is ever visible. A
+summary is what a query would find in the activations, counted once: a run whose folder is not there
+is counted when it is asked for.
 """
 
 from __future__ import annotations
@@ -12,10 +14,12 @@ import duckdb
 
 from recsae.errors import DataError
 from recsae.warehouse import statements
+from recsae.warehouse.catalog import absent, stored_columns
+from recsae.warehouse.checksums import parquet_path
 from recsae.warehouse.connection import first_line
 from recsae.warehouse.files import parquet_folder
 from recsae.warehouse.session import Session, compare_columns
-from recsae.warehouse.sql import load
+from recsae.warehouse.sql import RAW, SUMMARIES, Query, load
 
 PUBLISHED_BY = {
     "cases": ("recommender", "train"),
@@ -24,44 +28,97 @@ PUBLISHED_BY = {
 }
 """Kind of Parquet folder -> (kind of run, stage that has to be done for it to be visible)."""
 
+SUMMARISED_BY = {
+    "item_latents": ("sae", "encode"),
+    "latent_pairs": ("sae", "encode"),
+    "user_concepts": ("sae", "confidence"),
+    "latent_positions": ("sae", "confidence"),
+}
+"""The same for summaries, which a run can do without: they are what their queries find."""
+
+KINDS = PUBLISHED_BY | SUMMARISED_BY
+
+
+def relation_of(kind: str) -> str:
+    """The relation that shows the Parquet folders of a kind."""
+    return f"{SUMMARIES if kind in SUMMARISED_BY else RAW}.{kind}"
+
 
 def columns() -> set[str]:
     """Names of the columns of all kinds."""
-    return {column.name for kind in PUBLISHED_BY for column in load(f"raw.{kind}").yields}
+    return {column.name for kind in KINDS for column in load(relation_of(kind)).yields}
 
 
 def kinds_of(stage: str, run_kind: str) -> list[str]:
-    """Kinds of Parquet folder that a stage of such a run publishes."""
-    return [kind for kind, made_by in PUBLISHED_BY.items() if made_by == (run_kind, stage)]
+    """Kinds of Parquet folder that a stage of such a run publishes, summaries among them."""
+    return [kind for kind, made_by in KINDS.items() if made_by == (run_kind, stage)]
+
+
+def needed_kinds(stage: str, run_kind: str) -> list[str]:
+    """Those of them without which the stage is not done."""
+    return [kind for kind in kinds_of(stage, run_kind) if kind in PUBLISHED_BY]
 
 
 def refresh_views(session: Session) -> None:
-    """Create the three views again over what is done now."""
+    """Create the views over Parquet folders again over what is done now."""
     for kind in PUBLISHED_BY:
-        _refresh(session, kind)
+        query = load(relation_of(kind))
+        folders = _readable(session, published_folders(session, kind))
+        _create(session, query, statements.parquet_view(query, folders))
+    refresh_summaries(session)
 
 
-def _refresh(session: Session, kind: str) -> None:
-    query = load(f"raw.{kind}")
-    folders = published_folders(session, kind)
-    if folders and _unreadable(session, statements.read_parquet(folders)):
-        # A damaged folder must not keep the others from being read.
-        folders = [folder for folder in folders if _problem(session, folder) is None]
-    session.execute(statements.parquet_view(query, folders))
+def refresh_summaries(session: Session, reading: str | None = None) -> None:
+    """Create the views over summaries again (only those that read a relation, when one is given).
+
+    One reads the folders, and its query for the runs that have none.
+    """
+    built = stored_columns(session)
+    encoded = set(_done_runs(session, "activations"))
+    for query in map(load, map(relation_of, SUMMARISED_BY)):
+        if reading is None or reading in query.reads:
+            folders = _readable(session, published_folders(session, query.name))
+            others = encoded - {folder.name.removeprefix("run_id=") for folder in folders}
+            lacking = absent(query, built)
+            text = statements.summary_view(query, folders, sorted(others), lacking)
+            _create(session, query, text)
+
+
+def _create(session: Session, query: Query, text: str) -> None:
+    session.execute(text)
     for statement in statements.comments(query, "view"):
         session.execute(statement)
 
 
+def _readable(session: Session, folders: list[Path]) -> list[Path]:
+    """The folders without the damaged ones, which must not keep the others from being read."""
+    if folders and _unreadable(session, statements.read_parquet(folders)):
+        return [folder for folder in folders if _problem(session, folder) is None]
+    return folders
+
+
 def published_folders(session: Session, kind: str) -> list[Path]:
-    """Folders with Parquet files of the runs whose stage is done, in order of their run ids."""
-    run_kind, stage = PUBLISHED_BY[kind]
-    done = session.sql(
+    """Folders with Parquet files of the runs whose stage is done, in order of their run ids.
+
+    Of the summaries only those that were registered with the stage: an earlier version of the
+    program makes none, and leaves those that are there.
+    """
+    done = _done_runs(session, kind)
+    if kind in SUMMARISED_BY:
+        paths = set(session.sql("select distinct parse_dirpath(path) as p from raw.files")["p"])
+        done = [run_id for run_id in done if parquet_path(kind, run_id) in paths]
+    folders = (parquet_folder(session.root, kind, run_id) for run_id in done)
+    return [folder for folder in folders if has_parquet(folder)]
+
+
+def _done_runs(session: Session, kind: str) -> list[str]:
+    """Runs whose stage that makes a kind is done, in order of their ids."""
+    run_kind, stage = KINDS[kind]
+    return session.sql(
         "select run_id from raw.stages join raw.runs as r using (run_id) "
         "where r.kind = $kind and stage = $stage and stages.status = 'done' order by run_id",
         {"kind": run_kind, "stage": stage},
-    )
-    folders = (parquet_folder(session.root, kind, run_id) for run_id in done["run_id"])
-    return [folder for folder in folders if has_parquet(folder)]
+    )["run_id"].to_list()
 
 
 def has_parquet(folder: Path) -> bool:
@@ -75,13 +132,14 @@ def check_folder(session: Session, kind: str, folder: Path) -> None:
         raise DataError(f"{kind}: no Parquet file was written into {folder}")
     if problem := _problem(session, folder):
         raise DataError(f"{kind}: {problem}")
-    stored = {c.name: c.type for c in load(f"raw.{kind}").yields if c.name != "run_id"}
+    relation = relation_of(kind)
+    stored = {c.name: c.type for c in load(relation).yields if c.name != "run_id"}
     for path in sorted(folder.glob("*.parquet")):
         described = session.probe(f"describe select * from {_one_file(path)}")
         given = dict(zip(described["column_name"], described["column_type"], strict=True))
-        compare_columns(f"raw.{kind}", given, stored)
+        compare_columns(relation, given, stored)
         if wrong := [c for c in stored if given[c] != stored[c]]:
-            raise DataError(f"raw.{kind}.{wrong[0]} is {stored[wrong[0]]}, not {given[wrong[0]]}")
+            raise DataError(f"{relation}.{wrong[0]} is {stored[wrong[0]]}, not {given[wrong[0]]}")
 
 
 def _problem(session: Session, folder: Path) -> str | None:

@@ -413,11 +413,13 @@ class Runs(Session):
     ) -> None:
         """Move finished Parquet folders into place, then in one transaction end the stage.
 
-        ``folders`` maps each kind the stage publishes (cases and recommendations, or activations)
-        to a temporary folder on the same disk. Nothing is visible before, all of it after.
+        ``folders`` maps each kind the stage publishes (cases and recommendations, or activations,
+        and summaries) to a temporary folder on the same disk. Nothing is visible before, all of it
+        after.
         """
-        expected = publish.kinds_of(stage, self.run(run_id).kind)
-        if sorted(folders) != sorted(expected):
+        run_kind = self.run(run_id).kind
+        expected = publish.needed_kinds(stage, run_kind)
+        if not set(expected) <= set(folders) <= set(publish.kinds_of(stage, run_kind)):
             raise DataError(f"stage {stage} publishes {expected}, not {sorted(folders)}")
         for kind, folder in folders.items():
             publish.check_folder(self, kind, folder)
@@ -438,7 +440,8 @@ class Runs(Session):
         return not self._lost_folders(run_id, stage)
 
     def _lost_folders(self, run_id: str, stage: Stage) -> dict[Path, str | None]:
-        return publish.lost_folders(self, publish.kinds_of(stage, self.run(run_id).kind), run_id)
+        kinds = publish.needed_kinds(stage, self.run(run_id).kind)
+        return publish.lost_folders(self, kinds, run_id)
 
     def require_stage(self, run_id: str, stage: Stage, hint: str) -> StageState:
         """The state of a stage that is done; MissingStageError with the hint when it is not.

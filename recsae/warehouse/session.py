@@ -26,9 +26,9 @@ REBUILD = {
     "recommendations": "{command} --force",
     "activations": "recsae sae encode {run_id} --force",
 }
-"""Command that writes the Parquet files of a kind again."""
+"""Command that writes the Parquet files of a kind again; those of a summary: recsae repair."""
 
-_PARQUET = re.compile(r"((?:cases|recommendations|activations)/run_id=[^/\"]+/[^\"'\n]*\.parquet)")
+_PARQUET = re.compile(r"((?<![^/\"' ])[a-z_]+/run_id=[^/\"]+/[^\"'\n]*\.parquet)")
 _NOT_IN_POLARS = re.compile(r"\b(INTERVAL|UNION|BIGNUM|VARIANT|UHUGEINT|BIT)\b")
 _STEP = 0.05
 """Seconds between two looks at a query that runs beside."""
@@ -132,7 +132,8 @@ class Session:
             return None
         kind, folder, _ = match[1].split("/", 2)
         run_id = folder.removeprefix("run_id=")
-        hint = REBUILD[kind].format(run_id=run_id, command=self._made_by(run_id))
+        again = REBUILD.get(kind, "recsae repair {run_id}")
+        hint = again.format(run_id=run_id, command=self._made_by(run_id))
         return DataError(f"{self.root / match[1]} is missing or damaged", hint)
 
     def _made_by(self, run_id: str) -> str:

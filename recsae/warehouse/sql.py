@@ -24,6 +24,9 @@ RAW = "raw"
 REPORT = "report"
 """Stage whose queries are run as they are and never stored."""
 
+SUMMARIES = "summaries"
+"""Stage whose files are counts over all activations of a run, kept as Parquet."""
+
 VIEWS = "main"
 """Stage whose files are views for people, in the schema that needs no naming."""
 

@@ -56,10 +56,31 @@ def comments(query: Query, kind: str) -> Iterator[str]:
 
 def people_view(query: Query, absent: Iterable[Query]) -> str:
     """View of a query; relations that have not been built yet are empty ones inside it."""
+    return f"create or replace view {name(query.full_name)} as\n{_body(query, absent)}"
+
+
+def _body(query: Query, absent: Iterable[Query]) -> str:
+    """Text of a query without its header; relations that are absent are empty ones in it."""
     text = "\n".join(line for line in query.text.splitlines() if not line.startswith("--"))
     for missing in absent:
         reference = rf"\b{re.escape(missing.full_name)}\b"
         text = re.sub(reference, f"({no_rows(missing)})", text)
+    return text
+
+
+def summary_view(
+    query: Query, folders: Sequence[Path], runs: Sequence[str], absent: Iterable[Query]
+) -> str:
+    """View over the Parquet folders of a summary, and over its query for the ``runs`` without one.
+
+    A filter on run_id reads the folder or runs the query, not both.
+    """
+    columns = ", ".join(name(column.name) for column in query.yields)
+    parts = [f"select {columns} from {read_parquet(folders)}"] if folders else []
+    if runs:
+        ids = ", ".join(map(literal, runs))
+        parts.append(f"select * from (\n{_body(query, absent)}\n) where run_id in ({ids})")
+    text = "\nunion all\n".join(parts or [no_rows(query)])
     return f"create or replace view {name(query.full_name)} as\n{text}"
 
 
@@ -95,6 +116,41 @@ def file_view(query: Query, path: Path) -> str:
     return (
         f"create or replace view {name(query.full_name)} as select {columns} "
         f"from read_parquet({file}, hive_partitioning = false)"
+    )
+
+
+def of_run(query: Query, run_id: str, folder: Path) -> str:
+    """Query for the Parquet files in a folder as rows of a run, wherever the folder is."""
+    columns = ", ".join(name(column.name) for column in query.yields if column.name != "run_id")
+    files = literal(f"{glob_escape(folder)}/*.parquet")
+    return (
+        f"select {literal(run_id)} as run_id, {columns} "
+        f"from read_parquet({files}, hive_partitioning = false)"
+    )
+
+
+def part_view(query: Query, source: str, where: str | None) -> str:
+    """View of a relation over a query for its rows, or over a part of them."""
+    condition = f" where {where}" if where else ""
+    return f"create or replace view {name(query.full_name)} as from ({source}){condition}"
+
+
+def ordered(query: Query, text: str) -> str:
+    """The rows of a query without their run, in the order of its grain."""
+    columns = [name(column.name) for column in query.yields if column.name != "run_id"]
+    order = [name(column) for column in query.grain if column != "run_id"]
+    return f"select {', '.join(columns)} from (\n{text}\n) order by {', '.join(order)}"
+
+
+def added_up(query: Query, n_summed: int, folder: Path) -> str:
+    """Rows of the Parquet files in a folder, those of the same grain as one with their sums."""
+    columns = [column for column in query.yields if column.name != "run_id"]
+    kept = [name(column.name) for column in columns[:-n_summed]]
+    sums = [f"sum({name(c.name)})::{c.type} as {name(c.name)}" for c in columns[-n_summed:]]
+    files = literal(f"{glob_escape(folder)}/*.parquet")
+    return (
+        f"select {', '.join(kept + sums)} from read_parquet({files}, hive_partitioning = false) "
+        f"group by {', '.join(kept)} order by {', '.join(kept)}"
     )
 
 

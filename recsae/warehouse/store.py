@@ -22,12 +22,13 @@ import polars as pl
 
 from recsae.errors import DataError, MissingStageError, UsageError
 from recsae.warehouse import migrations, publish, statements
+from recsae.warehouse.catalog import added_columns, stored_columns
 from recsae.warehouse.connection import connect, open_error
 from recsae.warehouse.files import DATABASE, clean_leftovers, safe_name, temp_folder
 from recsae.warehouse.runs import Runs
 from recsae.warehouse.session import Trace
-from recsae.warehouse.sql import RAW, REPORT, VIEWS, Query, load, queries, stages
-from recsae.warehouse.views import added_columns, refresh_people_views, stored_columns
+from recsae.warehouse.sql import RAW, REPORT, SUMMARIES, VIEWS, Query, load, queries, stages
+from recsae.warehouse.views import refresh_people_views
 
 WAIT = 20.0
 """Seconds to wait for another process that has the database open."""
@@ -151,7 +152,7 @@ class Warehouse(Runs):
         """
         built = stored_columns(self)
         for query in queries():
-            if query.stage not in (RAW, REPORT, VIEWS):
+            if query.stage not in (RAW, REPORT, SUMMARIES, VIEWS):
                 for column in added_columns(query, built):
                     self.execute(statements.add_column(query, column))
 
@@ -159,7 +160,7 @@ class Warehouse(Runs):
         """COMMENT ON the stored relations that are as their headers say."""
         built = stored_columns(self)
         for query in queries():
-            is_stored = query.stage not in (VIEWS, REPORT) and not _is_view(query)
+            is_stored = query.stage != REPORT and not _is_view(query)
             if is_stored and built.get(query.full_name) == _columns(query):
                 for statement in statements.comments(query, kind):
                     self.execute(statement)
@@ -370,7 +371,8 @@ def _missing(root: Path) -> MissingStageError:
 
 
 def _is_view(query: Query) -> bool:
-    return query.stage == RAW and query.name in publish.PUBLISHED_BY
+    by_folders = query.stage == RAW and query.name in publish.PUBLISHED_BY
+    return by_folders or query.stage in (SUMMARIES, VIEWS)
 
 
 def _columns(query: Query) -> dict[str, str]:

@@ -66,11 +66,23 @@ class Workspace(Session):
             self.execute(statements.create_table(load(relation)))
             self.insert(relation, frame)
         self.execute(statements.file_view(load(INTERACTIONS), interactions))
-        for kind, (run_kind, _) in PUBLISHED_BY.items():
-            owner = run.run_id if run_kind == "sae" else str(run.parent_run_id)
-            folder = parquet_folder(self.root, kind, owner)
-            query = load(f"raw.{kind}")
+        for kind in PUBLISHED_BY:
+            query, folder = load(f"raw.{kind}"), self._folder(kind, run)
             self.execute(statements.parquet_view(query, [folder] if has_parquet(folder) else []))
+
+    def _folder(self, kind: str, run: Run) -> Path:
+        owner = run.run_id if PUBLISHED_BY[kind][0] == "sae" else str(run.parent_run_id)
+        return parquet_folder(self.root, kind, owner)
+
+    def sources(self, run: Run) -> dict[str, str]:
+        """Queries for the Parquet relations of the run and its recommender, by relation."""
+        return {
+            f"raw.{kind}": statements.of_run(
+                load(f"raw.{kind}"), folder.name.removeprefix("run_id="), folder
+            )
+            for kind in PUBLISHED_BY
+            if has_parquet(folder := self._folder(kind, run))
+        }
 
     def build(self, relation: str, params: Mapping[str, object], *, append: bool = False) -> None:
         """Make (or append to) a relation from its file, with the parameters that it takes.

@@ -13,6 +13,7 @@ from stages.finished import Finished
 
 from recsae.warehouse import Warehouse
 from recsae.warehouse.check import Found, check
+from recsae.warehouse.publish import KINDS
 
 if TYPE_CHECKING:
     from conftest import Result
@@ -28,6 +29,10 @@ FILES = (
     "runs/{0}/model.safetensors",
     "runs/{1}/sae/model.safetensors",
     "runs/{1}/sae/config.json",
+    "item_latents/run_id={1}/part-0.parquet",
+    "latent_pairs/run_id={1}/part-0.parquet",
+    "user_concepts/run_id={1}/part-0.parquet",
+    "latent_positions/run_id={1}/part-0.parquet",
 )
 """Every file of a finished warehouse; {0} is the recommender and {1} the autoencoder."""
 
@@ -66,7 +71,7 @@ def test_nothing_is_wrong_with_what_is_whole(whole: Finished) -> None:
 def test_a_damaged_file_is_named(own: Finished, file: str) -> None:
     place = file.format(own.recommender, own.sae)
     run_id = own.sae if "{1}" in file else own.recommender
-    stage = "encode" if file.startswith("activations") else "train"
+    stage = KINDS.get(file.split("/")[0], ("", "train"))[1]
     path = own.root / place
     size = path.stat().st_size
     flip(path)
@@ -85,7 +90,7 @@ def test_the_command(cli: Cli, own: Finished) -> None:
     at = ("--warehouse", own.root)
     whole = cli("check", *at)
     assert (whole.code, whole.out) == (0, "")
-    assert whole.err.startswith("2 runs, 8 files with checksums (")
+    assert whole.err.startswith("2 runs, 12 files with checksums (")
     assert whole.err.endswith("): no problems\n")
     place = f"activations/run_id={own.sae}/part-0.parquet"
     remove(own.root / place)

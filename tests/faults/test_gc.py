@@ -13,6 +13,7 @@ import pytest
 from recsae.errors import DataError
 from recsae.warehouse import Warehouse, gc, run_lock
 from recsae.warehouse.check import check
+from recsae.warehouse.publish import KINDS
 
 if TYPE_CHECKING:
     from conftest import Maker, Result
@@ -26,8 +27,7 @@ def runs_of(root: Path) -> list[str]:
 
 
 def folders_of(root: Path) -> set[str]:
-    kinds = ("runs", "cases", "recommendations", "activations")
-    found = {path.name for kind in kinds for path in (root / kind).glob("*")}
+    found = {path.name for kind in ("runs", *KINDS) for path in (root / kind).glob("*")}
     return {name.removeprefix("run_id=") for name in found}
 
 

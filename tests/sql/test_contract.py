@@ -12,7 +12,7 @@ import duckdb
 import pytest
 
 from recsae.warehouse import Query, Warehouse, queries, statements
-from recsae.warehouse.sql import RAW, REPORT, VIEWS, parse, sql_folder, stages
+from recsae.warehouse.sql import RAW, REPORT, SUMMARIES, VIEWS, parse, sql_folder, stages
 
 SAMPLES: dict[str, object] = {
     "VARCHAR": "x",
@@ -53,7 +53,8 @@ def empty() -> Iterator[duckdb.DuckDBPyConnection]:
 def test_every_file_is_a_query_of_its_own() -> None:
     assert len(ALL) == len(files())
     assert {path.suffix for path in files()} == {".sql"}
-    assert stages() == ["raw", "staging", "concepts", "confidence", "report", "main"]
+    order = ["raw", "staging", "concepts", "confidence", "summaries", "report", "main"]
+    assert stages() == order
 
 
 @pytest.mark.parametrize("path", files(), ids=lambda path: f"{path.parent.name}/{path.name}")
@@ -147,7 +148,7 @@ def test_yields(query: Query, empty: duckdb.DuckDBPyConnection) -> None:
     assert [(row[0], row[1]) for row in described] == [(c.name, c.type) for c in query.yields]
 
 
-STORED = [q for q in READING if q.stage not in (REPORT, VIEWS)]
+STORED = [q for q in READING if q.stage not in (SUMMARIES, REPORT, VIEWS)]
 
 
 @pytest.mark.parametrize("query", STORED, ids=ids)

@@ -11,8 +11,8 @@ import pytest
 
 from recsae.errors import DataError
 from recsae.warehouse import Warehouse, migrations, queries
+from recsae.warehouse.catalog import stored_columns
 from recsae.warehouse.migrations import FIRST, latest, migrate
-from recsae.warehouse.views import stored_columns
 
 if TYPE_CHECKING:
     from conftest import Result

@@ -39,7 +39,7 @@ def counted(root: Path) -> dict[str, int]:
 
 def test_the_names_that_are_promised() -> None:
     promised = {"latents", "concepts", "concept_groups", "user_latents", "item_latents"}
-    promised |= {"latent_neighbours"}
+    promised |= {"latent_neighbours", "user_concepts", "latent_positions"}
     assert promised <= set(NAMES)
     assert all(load(name).stage == VIEWS for name in NAMES)
 

@@ -1,6 +1,6 @@
 -- latent_neighbours: latents of a run that fire on the same cases, and how alike each pair is.
 -- grain:  run_id, latent_id, neighbour_id
--- reads:  raw.runs, raw.cases, raw.activations, raw.decoder_items, main.latents
+-- reads:  raw.runs, raw.cases, raw.decoder_items, summaries.latent_pairs, main.latents
 -- yields:
 --   run_id            VARCHAR the SAE run
 --   latent_id         INTEGER 0-based
@@ -15,15 +15,13 @@
 --   jaccard           DOUBLE  n_both by cases on which at least one fires, 0-1
 --   lift              DOUBLE  n_both by what two independent latents would share; 1 = chance
 --   n_decoder_items   BIGINT  items that are among the ten of both decoder rows, 0-10
--- source: computed when asked: quick for one run_id and latent_id, and for all pairs of a run it
---         takes about (cases x k x k) steps
 with fired as (
     select
         run_id,
         latent_id,
-        count(*) as n
-    from raw.activations
-    group by run_id, latent_id
+        n_both as n
+    from summaries.latent_pairs
+    where latent_id = neighbour_id
 ),
 
 sizes as (
@@ -36,15 +34,20 @@ sizes as (
 
 pairs as (
     select
-        ours.run_id,
-        ours.latent_id,
-        others.latent_id as neighbour_id,
-        count(*) as n
-    from raw.activations as ours
-    inner join raw.activations as others
-        on ours.run_id = others.run_id and ours.case_id = others.case_id
-    where ours.latent_id <> others.latent_id
-    group by ours.run_id, ours.latent_id, others.latent_id
+        run_id,
+        latent_id,
+        neighbour_id,
+        n_both as n
+    from summaries.latent_pairs
+    where latent_id <> neighbour_id
+    union all
+    select
+        run_id,
+        neighbour_id as latent_id,
+        latent_id as neighbour_id,
+        n_both as n
+    from summaries.latent_pairs
+    where latent_id <> neighbour_id
 ),
 
 decoder as (

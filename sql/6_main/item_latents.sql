@@ -1,6 +1,6 @@
 -- item_latents: which latents stand behind an item, by the cases that recommend it and by decoder.
 -- grain:  run_id, item_id, latent_id
--- reads:  raw.runs, raw.items, raw.activations, raw.decoder_items, main.latents
+-- reads:  raw.runs, raw.items, summaries.item_latents, main.latents
 -- yields:
 --   run_id        VARCHAR the SAE run
 --   item_id       INTEGER 1-based
@@ -17,62 +17,13 @@
 --   max_value     FLOAT   highest activation among them; NULL without any
 --   decoder_rank  INTEGER 1 (best) .. 10 among the items the decoder row points to, else NULL
 --   decoder_score FLOAT   what one unit of the latent adds to the item's score; NULL beyond the ten
--- source: computed when asked; name a run_id, and an item_id, item or latent_id where one is meant
-with found as (
-    select
-        run_id,
-        item_id,
-        latent_id,
-        user_id,
-        value,
-        null::integer as decoder_rank,
-        null::float as decoder_score
-    from raw.activations
-    union all
-    select
-        run_id,
-        item_id,
-        latent_id,
-        null::integer as user_id,
-        null::float as value,
-        rank as decoder_rank,
-        score as decoder_score
-    from raw.decoder_items
-),
-
-counted as (
-    select
-        found.run_id,
-        found.item_id,
-        found.latent_id,
-        items.source_item_id as item,
-        coalesce(items.title, items.source_item_id) as title,
-        items.popularity,
-        count(found.value) as n_cases,
-        count(distinct found.user_id) as n_users,
-        max(found.value) as max_value,
-        max(found.decoder_rank) as decoder_rank,
-        max(found.decoder_score) as decoder_score
-    from found
-    inner join raw.runs as runs on found.run_id = runs.run_id
-    left join raw.items as items
-        on runs.dataset = items.dataset and found.item_id = items.item_id
-    group by
-        found.run_id,
-        found.item_id,
-        found.latent_id,
-        items.source_item_id,
-        items.title,
-        items.popularity
-)
-
 select
     counted.run_id,
     counted.item_id,
     counted.latent_id,
-    counted.item,
-    counted.title,
-    counted.popularity,
+    items.source_item_id as item,
+    coalesce(items.title, items.source_item_id) as title,
+    items.popularity,
     latents.label,
     latents.concept,
     latents.status,
@@ -82,6 +33,9 @@ select
     counted.max_value,
     counted.decoder_rank,
     counted.decoder_score
-from counted
+from summaries.item_latents as counted
+inner join raw.runs as runs on counted.run_id = runs.run_id
+left join raw.items as items
+    on runs.dataset = items.dataset and counted.item_id = items.item_id
 left join main.latents as latents
     on counted.run_id = latents.run_id and counted.latent_id = latents.latent_id

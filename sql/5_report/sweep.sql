@@ -58,7 +58,8 @@ measured as (
         max(value) filter (where split = 'heldout' and metric = 'FVU') as fvu_heldout,
         max(value) filter (where split = 'heldout' and metric = 'L0') as l0,
         max(value) filter (where split = 'train' and metric = 'dead') as dead_share,
-        max(value) filter (where split = 'test' and metric = 'NDCG@10 kept') as ndcg_10_kept
+        max(value) filter (where split = 'test' and metric = 'NDCG@10 kept') as ndcg_10_kept,
+        max(value) filter (where split = 'all' and metric = 'users covered') as user_coverage
     from raw.metrics as metrics
     inner join runs on metrics.run_id = runs.run_id
     where metrics.epoch = 0 and not isnan(metrics.value)
@@ -85,11 +86,20 @@ counts as (
     group by interpretable.run_id
 ),
 
+-- verified before the coverage became a metric
+uncounted as (
+    select verified.run_id
+    from verified
+    left join measured on verified.run_id = measured.run_id
+    where measured.user_coverage is null
+),
+
 covered as (
     select
         activations.run_id,
         count(distinct activations.user_id) as n_users
     from raw.activations as activations
+    inner join uncounted on activations.run_id = uncounted.run_id
     inner join interpretable
         on
             activations.run_id = interpretable.run_id
@@ -106,7 +116,7 @@ verifying as (
         cases.run_id,
         count(distinct cases.user_id) as n_users
     from staging.cases as cases
-    inner join verified on cases.run_id = verified.run_id
+    inner join uncounted on cases.run_id = uncounted.run_id
     where cases.side = 'verify'
     group by cases.run_id
 ),
@@ -136,8 +146,9 @@ each_run as (
         if(verified.run_id is not null, coalesce(counts.n_interpretable, 0), null)
             as n_interpretable,
         if(verified.run_id is not null, coalesce(counts.n_concepts, 0), null) as n_concepts,
-        if(verified.run_id is not null, coalesce(covered.n_users, 0), null)
-        / nullif(verifying.n_users, 0) as user_coverage
+        coalesce(
+            measured.user_coverage, coalesce(covered.n_users, 0) / nullif(verifying.n_users, 0)
+        ) as user_coverage
     from runs
     left join measured on runs.run_id = measured.run_id
     left join verified on runs.run_id = verified.run_id
