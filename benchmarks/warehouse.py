@@ -32,11 +32,12 @@ import duckdb
 import polars as pl
 
 from recsae.sae.encode import ACTIVATIONS
-from recsae.stages.common import peak_memory_mb
+from recsae.stages.common import final_metrics, peak_memory_mb
 from recsae.stages.encode import put_in_order, summarise
 from recsae.warehouse import Warehouse, load, queries, statements, temp_folder
 from recsae.warehouse.checksums import describe_files, register_files
 from recsae.warehouse.publish import KINDS
+from recsae.warehouse.runs import COVERED
 from recsae.warehouse.sql import REPORT, VIEWS
 from recsae.warehouse.summaries import write_summary
 from recsae.warehouse.views import refresh_people_views
@@ -132,18 +133,20 @@ def make(root: Path, sizes: Sizes) -> None:
             for kind, folder in folders.items():
                 write_summary(workspace, kind, workspace.sources(run), folder)
         print(f"users and positions counted in {time.perf_counter() - started:.0f} s", flush=True)
-        publish(root, "confidence", folders)
+        publish(root, "confidence", folders, final_metrics({COVERED: 1.0}, "all"))
 
 
 COUNTED = ("staging.level_edges", "concepts.labels", "confidence.scores")
 
 
-def publish(root: Path, stage: str, folders: dict[str, Path]) -> None:
+def publish(
+    root: Path, stage: str, folders: dict[str, Path], metrics: pl.DataFrame | None = None
+) -> None:
     """End a stage as the stages do."""
     files = describe_files(root, SAE, stage, folders)
     with Warehouse.open(root) as warehouse, warehouse.transaction():
         register_files(warehouse, SAE, stage, files)
-        warehouse.publish(SAE, stage, folders, seconds=1.0)  # type: ignore[arg-type]
+        warehouse.publish(SAE, stage, folders, seconds=1.0, metrics=metrics)  # type: ignore[arg-type]
 
 
 PARAMS = {"seed": 0, "construct_share": 0.5, "heldout_share": 0.2}
@@ -291,6 +294,11 @@ def fill_results(warehouse: Warehouse, sizes: Sizes) -> None:
             "0.55 as null_mean, 0.01 as q_value, 0.8 as auc, 1000 as n_fired, 500 as n_active, "
             "300 as n_users",
             sizes.latents,
+        ),
+        "confidence.concept_groups": (
+            "(3 * i)::integer as latent_id, [3 * i, 3 * i + 1]::integer[] as latent_ids, "
+            "0.8 as least_alike, 300 as n_users",
+            sizes.latents // 3,
         ),
         "confidence.verification": (
             f"i // {sizes.latents} as permutation, 5 as tags_used, "

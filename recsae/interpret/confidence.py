@@ -49,6 +49,7 @@ def build_confidence(
     workspace.build("confidence.q_values", params)
     workspace.build("confidence.scores", params)
     workspace.build("confidence.coverage", params)
+    workspace.build("confidence.concept_groups", params)
     yield "confidence.scores"
 
 

@@ -24,7 +24,10 @@ from recsae.warehouse.record import record_problem
 from recsae.warehouse.runs import STORED, Run
 from recsae.warehouse.store import DATASET_TABLES, Warehouse
 
-MAY_BE_EMPTY = ("concepts.concept_tags", "concepts.example_items", "confidence.verification")
+MAY_BE_EMPTY = (
+    *("concepts.concept_tags", "concepts.example_items"),
+    *("confidence.verification", "confidence.concept_groups"),
+)
 
 FILES = {
     "recommender": ("model.safetensors", "vectors.npy", "items.npy"),

@@ -33,7 +33,11 @@ STORED: dict[Stage, tuple[str, ...]] = {
         "concepts.labels",
         "concepts.example_items",
     ),
-    "confidence": ("confidence.verification", "confidence.scores"),
+    "confidence": (
+        "confidence.verification",
+        "confidence.scores",
+        "confidence.concept_groups",
+    ),
 }
 """Tables in which a stage of an autoencoder leaves rows, beside its Parquet folders."""
 

@@ -133,11 +133,19 @@ RESULTS = {
         "concepts.labels",
         "concepts.example_items",
     ),
-    "confidence": ("confidence.verification", "confidence.scores"),
+    "confidence": (
+        "confidence.verification",
+        "confidence.scores",
+        "confidence.concept_groups",
+    ),
 }
 """Tables that hold the rows of a stage; its Parquet folders are in FOLDERS."""
 
-FOLDERS = {"train": ("cases", "recommendations"), "encode": ("activations",)}
+FOLDERS = {
+    "train": ("cases", "recommendations"),
+    "encode": ("activations", "item_latents", "latent_pairs"),
+    "confidence": ("user_concepts", "latent_positions"),
+}
 """Kinds of Parquet folder that a stage publishes."""
 
 
