@@ -22,7 +22,7 @@ from recsae.progress import Reporter
 from recsae.stages import PipelineConfig
 from recsae.warehouse import Warehouse, queries
 from recsae.warehouse.checksums import RECORD
-from recsae.warehouse.publish import refresh_views
+from recsae.warehouse.publish import refresh_views, relation_of
 from recsae.warehouse.record import keep_record
 from recsae.warehouse.runs import LATER_METRICS
 
@@ -229,6 +229,24 @@ def differences(left: dict[str, pl.DataFrame], right: dict[str, pl.DataFrame]) -
     ]
 
 
+def runs_of(whole: Finished) -> dict[str, tuple[str, str]]:
+    """Run and name in raw.stages of every stage."""
+    return {
+        stage: (whole.recommender if stage == "train" else whole.sae, stage.rsplit(" ", 1)[-1])
+        for stage in COMMANDS
+    }
+
+
+def assert_none_or_all(root: Path, whole: Finished) -> None:
+    """Each stage shows no row, or all rows of ``whole`` and then it is done; and readers work."""
+    for stage, (run_id, name) in runs_of(whole).items():
+        shown = rows_of(root, run_id, stage)
+        if stage_row(root, run_id, name).get("status") == "done":
+            assert shown == rows_of(whole.root, run_id, stage), f"{stage} is done, but not whole"
+        else:
+            assert not any(shown.values()), f"{stage} is not done, but has rows"
+
+
 def scores(root: Path, run_id: str) -> pl.DataFrame:
     """confidence.scores of a run with the leading tags."""
     with Warehouse.open(root, read_only=True) as warehouse:
@@ -250,10 +268,14 @@ def trained(relation: str) -> str:
 
 
 def rows_of(root: Path, run_id: str, stage: str) -> dict[str, int]:
-    """How many rows of a run each relation of a stage shows."""
+    """How many rows of a run each relation of a stage shows.
+
+    Without latent_positions, which an encoded run has before they are kept.
+    """
     with Warehouse.open(root, read_only=True) as warehouse:
         relations: list[str] = [r for r in RESULTS[stage] if r != "raw.runs"]
-        relations += [f"raw.{kind}" for kind in FOLDERS.get(stage, ())]
+        kinds = [kind for kind in FOLDERS.get(stage, ()) if kind != "latent_positions"]
+        relations += map(relation_of, kinds)
         return {
             relation: int(
                 warehouse.sql(

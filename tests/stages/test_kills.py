@@ -16,11 +16,11 @@ from stages.finished import (
     COMMANDS,
     OPTIONS,
     Finished,
+    assert_none_or_all,
     copied,
     differences,
     fresh,
     planted_data,
-    rows_of,
     snapshot,
     stage_row,
     until,
@@ -34,30 +34,12 @@ PREPARE = ["data", "prepare", "planted"]
 PREPARE += [f"--{name.replace('_', '-')}={value}" for name, value in OPTIONS.items()]
 RUN = ["run", "planted", "--k", "4", "--scale", "2"]
 TIMIREC = ["train", "TiMiRec", "planted", "--emb-size", "8", "--K", "3", "--epochs", "5"]
-MOMENTS = 6
-"""Kills of each stage by the clock."""
+MOMENTS = 4
+"""Kills of the pipeline and of a preparation by the clock."""
 
 
 def place(of: Finished) -> Place:
     return Place(of.root, of.data)
-
-
-def runs_of(whole: Finished) -> dict[str, tuple[str, str]]:
-    """Run and name in raw.stages of every stage."""
-    return {
-        stage: (whole.recommender if stage == "train" else whole.sae, stage.rsplit(" ", 1)[-1])
-        for stage in COMMANDS
-    }
-
-
-def assert_none_or_all(root: Path, whole: Finished) -> None:
-    """Each stage shows no row, or all rows of ``whole`` and then it is done; and readers work."""
-    for stage, (run_id, name) in runs_of(whole).items():
-        shown = rows_of(root, run_id, stage)
-        if stage_row(root, run_id, name).get("status") == "done":
-            assert shown == rows_of(whole.root, run_id, stage), f"{stage} is done, but not whole"
-        else:
-            assert not any(shown.values()), f"{stage} is not done, but has rows"
 
 
 def assert_readable(at: Place, forked: Forker) -> None:
@@ -182,30 +164,25 @@ def n_events(done: Ended) -> int:
 @pytest.mark.fault
 @pytest.mark.timeout(1200)
 @pytest.mark.parametrize("stage", COMMANDS)
-def test_a_stage_killed_at_any_moment(
+def test_a_stage_killed_after_every_step(
     base: Path, forked: Forker, tmp_path: Path, stage: str
 ) -> None:
-    """By the clock, and after every commit and every file that moves to its place."""
+    """After every commit and every file that moves to its place."""
     before = until(base, stage)
     words = COMMANDS[stage]
     whole = copied(before, tmp_path / "whole")
     undisturbed = forked.run(words, place(whole), stop=0)
     assert undisturbed.code == 0, undisturbed.err
     expected = snapshot(whole.root)
-    clock = moments(undisturbed, stage)
-    for number in range(len(clock) + n_events(undisturbed)):
+    for event in range(1, n_events(undisturbed) + 1):
         own = fresh(before, tmp_path / "killed")
-        if number < len(clock):
-            forked.run(words, place(own), kill=clock[number])
-        else:
-            event = number - len(clock) + 1
-            assert forked.run(words, place(own), stop=event).code == -signal.SIGKILL
+        assert forked.run(words, place(own), stop=event).code == -signal.SIGKILL
         assert_none_or_all(own.root, whole)
         assert_readable(place(own), forked)
         again = forked.run(words, place(own))
-        assert again.code == 0, (number, again.err)
+        assert again.code == 0, (event, again.err)
         assert again.out.strip() in (before.recommender, before.sae)
-        assert differences(snapshot(own.root), expected) == [], number
+        assert differences(snapshot(own.root), expected) == [], event
 
 
 @pytest.mark.fault
