@@ -64,8 +64,9 @@ class Variant:
     """Initial b_dec: the mean of the vectors, or their geometric median."""
     rows: Literal["random", "data"] = "random"
     """Initial directions: random ones, or training vectors."""
-    aux: Literal["residual", "input", "none"] = "residual"
-    """What dead latents learn: the residual (AuxK), the vector itself with k of them, nothing."""
+    aux: Literal["residual", "half", "input", "none"] = "residual"
+    """What dead latents learn: the residual (AuxK), what the stronger half of the chosen latents
+    leaves over, the vector itself with k of them, nothing."""
     aux_until: float = 1.0
     """Share of the training after which they learn nothing any more."""
     aux_latents: int | None = None
@@ -103,8 +104,13 @@ class Variant:
 
     def config(self, seed: int) -> SAEConfig:
         usual = SAEConfig(scale=MOST_SCALE, batch_size=MOST_BATCH, seed=seed)
-        revival = "auxk" if self.aux != "none" else "restarts" if self.resample else "none"
-        return with_preset(usual.with_options(**self.settings, revival=revival))
+        return with_preset(usual.with_options(**self.settings, revival=self.revival()))
+
+    def revival(self) -> str:
+        """What the shipped trainer calls it, or the nearest that it has."""
+        if self.aux == "none":
+            return "restarts" if self.resample else "none"
+        return "auxk-half" if self.aux == "half" else "auxk"
 
 
 RESTARTS = tuple(epoch / 30 for epoch in range(2, 28))
@@ -135,6 +141,9 @@ def _dead(k: int, scale: int) -> dict[str, Variant]:
     size, lr = {"k": k, "scale": scale}, preset(k, scale).lr
     return {
         "base": Variant(size),
+        "aux half": Variant(size, aux="half"),
+        "aux half, lr x .6": Variant({**size, "lr": lr * 0.6}, aux="half"),
+        "aux half, lr x 1.4": Variant({**size, "lr": lr * 1.4}, aux="half"),
         "no revival": Variant(size, aux="none"),
         "aux 1/8": Variant({**size, "aux_weight": 1 / 8}),
         "4 aux latents": Variant(size, aux_latents=4),
@@ -341,7 +350,8 @@ def _step(own: Training, x: Tensor) -> None:
     dead = (own.silent > own.config.dead_after * len(own.x)) | own.weak
     wanted = own.variant.aux != "none" and own.done < own.variant.aux_until
     if wanted and bool(dead.any()):
-        loss = loss + own.config.aux_weight * revival_loss(own, x, x_hat, dead)
+        rebuilt = sae.decode_stronger_half(encoding) if own.variant.aux == "half" else x_hat
+        loss = loss + own.config.aux_weight * revival_loss(own, x, rebuilt, dead)
     loss.backward()
     sae.project_decoder_gradient_()
     own.optimizer.step()
@@ -381,6 +391,8 @@ def reconstruction_loss(own: Training, x: Tensor, encoding: Encoding) -> tuple[T
 def revival_loss(own: Training, x: Tensor, x_hat: Tensor, dead: Tensor) -> Tensor:
     """What the dead latents (h,) are to learn, for normalised x (b, d)."""
     on_input, count = own.variant.aux == "input", own.variant.aux_latents
+    if own.variant.aux == "half":
+        return auxk_loss(own.sae, x, x_hat, dead, max(own.sae.k // 2, 1))
     if not on_input and count is None:
         return auxk_loss(own.sae, x, x_hat, dead)
     sae, ids = own.sae, dead.nonzero().squeeze(1)

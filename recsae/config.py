@@ -128,6 +128,10 @@ VECTORS_PER_LATENT = 4
 """Training vectors that a latent has at least, unless --scale says otherwise."""
 
 
+AUXK = ("auxk", "auxk-half")
+"""Kinds of revival that are an auxiliary loss."""
+
+
 @dataclass(frozen=True)
 class SAEConfig(StageConfig):
     """How the sparse autoencoder is trained (section 4.1 of the paper; docs/decisions.md)."""
@@ -139,9 +143,10 @@ class SAEConfig(StageConfig):
     two that leaves four training vectors to a latent where there are few."""
     lr: float | None = None
     """Highest Adam step size. None: what k and scale want (recsae/sae/presets.py)."""
-    revival: Literal["auxk", "restarts", "none"] | None = None
-    """What is done for latents that fell silent: the AuxK loss, a fresh start at a badly rebuilt
-    vector after each epoch, or nothing. None: what k and scale want."""
+    revival: Literal["auxk", "auxk-half", "restarts", "none"] | None = None
+    """What is done for silent latents: the AuxK loss on what all chosen latents leave over, or on
+    what the stronger half of them leaves; a fresh start at a badly rebuilt vector after each epoch;
+    or nothing. None: what k and scale want."""
     warm_up: float = 0.05
     """Share of the steps over which the step size rises to the highest."""
     decay: float = 0.8
@@ -173,11 +178,12 @@ class SAEConfig(StageConfig):
         require(fold_in is None or fold_in >= 0, "--fold-in", fold_in, "zero or more")
         lr, weight, dead_after = self.lr, self.aux_weight, self.dead_after
         require(lr is None or 0 < lr < inf, "--lr", lr, "positive and finite")
-        kinds = (None, "auxk", "restarts", "none")
-        require(self.revival in kinds, "--revival", self.revival, "auxk, restarts or none")
+        kinds = (None, *AUXK, "restarts", "none")
+        rule = "auxk, auxk-half, restarts or none"
+        require(self.revival in kinds, "--revival", self.revival, rule)
         for name in ("aux_weight", "dead_after"):
             value = getattr(self, name)
-            fits = self.revival in (None, "auxk") or value == getattr(type(self), name)
+            fits = self.revival in (None, *AUXK) or value == getattr(type(self), name)
             require(fits, option(name), value, f"left out with --revival {self.revival}")
         require(0 <= weight < inf, "--aux-weight", weight, "zero or positive, and finite")
         require(0 < dead_after < inf, "--dead-after", dead_after, "positive and finite")

@@ -32,9 +32,10 @@ def train(
     revival: Annotated[
         str | None,
         typer.Option(
-            metavar="auxk|restarts|none",
-            help="What is done for latents that fell silent: an auxiliary loss, a new start "
-            "after each epoch at a badly rebuilt vector, or nothing. Default: by k and scale.",
+            metavar="auxk|auxk-half|restarts|none",
+            help="What is done for latents that fell silent: an auxiliary loss on what the others "
+            "leave over, or the stronger half of them; a new start after each epoch at a badly "
+            "rebuilt vector; or nothing. Default: by k and scale.",
         ),
     ] = None,
     warm_up: Annotated[
@@ -48,10 +49,12 @@ def train(
     ] = None,
     epochs: Annotated[int | None, typer.Option(help="Passes over the vectors.")] = None,
     aux_weight: Annotated[
-        float | None, typer.Option(help="Weight of the auxiliary loss of --revival auxk.")
+        float | None,
+        typer.Option(help="Weight of the auxiliary loss of --revival auxk and auxk-half."),
     ] = None,
     dead_after: Annotated[
-        float | None, typer.Option(help="Epochs of silence after which --revival auxk helps.")
+        float | None,
+        typer.Option(help="Epochs of silence after which the auxiliary loss helps a latent."),
     ] = None,
     fold_in: Annotated[
         int | None,

@@ -55,7 +55,7 @@ def run(
     revival: Annotated[
         str | None,
         typer.Option(
-            metavar="auxk|restarts|none",
+            metavar="auxk|auxk-half|restarts|none",
             help="What is done for silent latents. Default: by k and scale.",
         ),
     ] = None,

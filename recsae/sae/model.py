@@ -139,6 +139,13 @@ class SAE(nn.Module):
         """Reconstruction z W_dec + b_dec from the k chosen rows, (b, d)."""
         return self._rows(encoding) + self.b_dec
 
+    @torch.no_grad()
+    def decode_stronger_half(self, encoding: Encoding) -> Tensor:
+        """Reconstruction (b, d) without the k // 2 weakest of the chosen latents."""
+        values, indices = encoding  # the strongest first
+        half = self.k - self.k // 2
+        return self.decode_normalised(Encoding(values[:, :half], indices[:, :half].contiguous()))
+
     def _rows(self, encoding: Encoding) -> Tensor:
         values, indices = encoding
         return F.embedding_bag(indices, self.W_dec, per_sample_weights=values, mode="sum")
@@ -265,16 +272,16 @@ def fvu(x: Tensor, x_hat: Tensor, spread: float | None = None) -> Tensor:
     return errors / (spread * x.shape[0])
 
 
-def auxk_loss(sae: SAE, x: Tensor, x_hat: Tensor, dead: Tensor) -> Tensor:
+def auxk_loss(sae: SAE, x: Tensor, x_hat: Tensor, dead: Tensor, most: int | None = None) -> Tensor:
     """AuxK: dead latents reconstruct what is left over, as a fraction of its variance (scalar).
 
-    The top d/2 dead latents of each vector (``dead`` (h,) bool) rebuild the detached residual
-    x - x_hat. The reference has the residual's sign reversed, so its dead latents learn to make the
-    error larger (docs/decisions.md).
+    The top ``most`` dead latents of each vector (``dead`` (h,) bool; None: d/2) rebuild the
+    detached residual x - x_hat. The reference has the residual's sign reversed, so its dead latents
+    learn to make the error larger (docs/decisions.md).
     """
     residual = (x - x_hat).detach()
     ids = dead.nonzero().squeeze(1)
-    count = min(sae.d // 2 or 1, ids.numel())
+    count = min(most or sae.d // 2 or 1, ids.numel())
     encoder, decoder = F.embedding(ids, sae.W_enc), F.embedding(ids, sae.W_dec)
     pre = torch.addmm(sae.b_enc[ids], x - sae.b_dec, encoder.T)
     if count < ids.numel():

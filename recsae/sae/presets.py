@@ -6,7 +6,7 @@ import math
 from dataclasses import replace
 from typing import Literal, NamedTuple
 
-from recsae.config import MOST_SCALE, SAEConfig
+from recsae.config import AUXK, MOST_SCALE, SAEConfig
 
 
 class Preset(NamedTuple):
@@ -14,7 +14,7 @@ class Preset(NamedTuple):
 
     lr: float
     """Highest Adam step size, with 30 epochs of batches of 512."""
-    revival: Literal["auxk", "restarts"]
+    revival: Literal["auxk", "auxk-half", "restarts"]
     """What is done for silent latents."""
 
 
@@ -25,14 +25,14 @@ PRESETS: dict[tuple[int, int], Preset] = {
     (8, 32): Preset(4e-3, "auxk"),
     (16, 16): Preset(6e-3, "auxk"),
     (16, 32): Preset(4e-3, "auxk"),
-    (32, 16): Preset(8e-3, "auxk"),
-    (32, 32): Preset(6e-3, "auxk"),
+    (32, 16): Preset(1e-2, "auxk-half"),
+    (32, 32): Preset(1e-2, "auxk-half"),
 }
-"""(k, scale) -> the settings that leave at most one latent in a hundred dead, but for k = 32, where
-none is known that does on every data set (docs/results.md).
+"""(k, scale) -> the settings that leave at most one latent in a hundred dead.
 
 A small k needs a high rate: at 1e-3, k = 4 leaves a third of the latents dead. A large dictionary
-needs a lower one. At k = 4 AuxK cannot bring back what dies early (docs/ablations.md).
+needs a lower one. At k = 4 AuxK cannot bring back what dies early; at k = 32 it can where its
+latents learn more than what all 32 leave over (docs/ablations.md).
 """
 
 
@@ -55,5 +55,5 @@ def with_preset(config: SAEConfig) -> SAEConfig:
     found = preset(config.k, config.scale or MOST_SCALE)
     usual = SAEConfig()
     own = (config.aux_weight, config.dead_after) != (usual.aux_weight, usual.dead_after)
-    revival = config.revival or ("auxk" if own else found.revival)
-    return replace(config, lr=config.lr or found.lr, revival=revival)
+    wanted = "auxk" if own and found.revival not in AUXK else found.revival
+    return replace(config, lr=config.lr or found.lr, revival=config.revival or wanted)

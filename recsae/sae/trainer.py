@@ -15,7 +15,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from recsae.config import SAEConfig
+from recsae.config import AUXK, SAEConfig
 from recsae.errors import DataError
 from recsae.progress import Reporter, Step
 from recsae.recommenders.trainer import (
@@ -200,8 +200,11 @@ def _step(run: _Run, batch: Tensor) -> None:
     config, state, sae = run.config, run.state, run.sae
     x = sae.normalise(batch.to(sae.shift.device))
     dead = state.silent > config.dead_after * run.source.n
-    aux_weight = config.aux_weight if config.revival == "auxk" else 0.0
-    error, active = train_step(sae, x, run.spread, run.optimizer, dead, state.silent, aux_weight)
+    aux_weight = config.aux_weight if config.revival in AUXK else 0.0
+    half = config.revival == "auxk-half"
+    error, active = train_step(
+        sae, x, run.spread, run.optimizer, dead, state.silent, aux_weight, half
+    )
     if not 0 <= error < EXPLODED:
         what = f"has grown to {error:.3g}" if math.isfinite(error) else "is not finite"
         raise DataError(
@@ -248,19 +251,25 @@ def train_step(
     dead: Tensor,
     silent: Tensor,
     aux_weight: float,
+    half: bool = False,
 ) -> tuple[float, int]:
     """One Adam step on normalised x (b, d); updates ``silent`` (h,).
 
     Returns the FVU of the batch and the number of values above zero. ``spread`` is the variance of
-    all training vectors, ``dead`` (h,) bool marks the latents that AuxK revives.
+    all training vectors, ``dead`` (h,) bool marks the latents that AuxK revives. With ``half``, k/2
+    of them learn what the stronger half of the chosen latents leaves over. What all k leave is so
+    little that its latents stay too weak to be chosen.
     """
-    x_hat, (values, indices) = sae.differentiate_(x, spread)
+    x_hat, encoding = sae.differentiate_(x, spread)
     error = fvu(x, x_hat, spread)
     if aux_weight and bool(dead.any()):
-        (aux_weight * auxk_loss(sae, x, x_hat, dead)).backward()  # added to the gradient of the FVU
+        rebuilt = sae.decode_stronger_half(encoding) if half else x_hat
+        loss = auxk_loss(sae, x, rebuilt, dead, max(sae.k // 2, 1) if half else None)
+        (aux_weight * loss).backward()  # added to the gradient of the FVU
     sae.project_decoder_gradient_()
     optimizer.step()
     sae.normalise_decoder_()
+    values, indices = encoding
     sums = torch.bincount(indices.flatten(), values.flatten(), minlength=sae.h)
     silent.add_(x.shape[0]).masked_fill_(sums > 0, 0)
     return float(error), int(values.count_nonzero())

@@ -199,7 +199,10 @@ def test_a_failed_cell_is_in_the_exit_status(
         ("latest --scale 1.5", "--scale has '1.5', which is not a whole number"),
         ("latest --lr 1e-3,high", "--lr has 'high', which is not a number"),
         ("latest --lr inf", "--lr is inf, but it must be positive and finite"),
-        ("latest --revival both", "--revival is both, but it must be auxk, restarts or none"),
+        (
+            "latest --revival both",
+            "--revival is both, but it must be auxk, auxk-half, restarts or none",
+        ),
         ("latest --k 0", "--k is 0, but it must be at least 1"),
         ("latest --seeds 0", "--seeds is 0, but it must be at least 1"),
         ("latest --until x", "--until is x, but it must be one of sae, encode,"),

@@ -37,14 +37,14 @@ def dense_latents(sae: SAE, x: Tensor, topk_first: bool = False) -> Tensor:
     return torch.zeros_like(pre).scatter(1, indices, values).relu()
 
 
-def dense_auxk(sae: SAE, x: Tensor, x_hat: Tensor, dead: Tensor) -> Tensor:
-    """The strongest d/2 dead latents of each row rebuild the detached residual x - x_hat."""
+def dense_auxk(sae: SAE, x: Tensor, x_hat: Tensor, dead: Tensor, most: int | None = None) -> Tensor:
+    """The strongest dead latents of each row, d/2 of them by default, rebuild x - x_hat."""
     residual = x.detach() - x_hat.detach()
     pre = (x - sae.b_dec) @ sae.W_enc.T + sae.b_enc
     total = torch.zeros((), dtype=x.dtype)
     for row, left in zip(pre, residual, strict=True):
         ranked = sorted(dead.nonzero()[:, 0].tolist(), key=lambda i: -row[i].item())
-        chosen = ranked[: max(sae.d // 2, 1)]
+        chosen = ranked[: most or max(sae.d // 2, 1)]
         rebuilt = sum((row[i].relu() * sae.W_dec[i] for i in chosen), torch.zeros_like(left))
         total = total + (left - rebuilt).square().sum()
     return total / residual.square().sum()
@@ -129,6 +129,27 @@ def test_auxk_and_its_gradients(problem: tuple[SAE, Tensor], data: st.DataObject
         torch.testing.assert_close(ours, theirs, **CLOSE)
     _, _, decoder, _ = gradients(sae, fast)
     assert not decoder[~dead].any(), "AuxK trains dead latents only"
+
+
+@many
+@given(problem=problems(), data=st.data())
+def test_auxk_on_what_the_stronger_half_leaves(
+    problem: tuple[SAE, Tensor], data: st.DataObject
+) -> None:
+    """Rebuilt by the dense formula with a smaller k; as many dead latents learn as are left out."""
+    sae, x = problem
+    dead = torch.tensor(data.draw(st.lists(st.booleans(), min_size=sae.h, max_size=sae.h)))
+    dead[data.draw(st.integers(0, sae.h - 1))] = True
+    rebuilt = sae.decode_stronger_half(sae.encode_normalised(x))
+    fewer = SAE(sae.d, sae.h, sae.k - sae.k // 2).double()
+    fewer.load_state_dict(sae.state_dict())
+    expected = dense_latents(fewer, x) @ sae.W_dec + sae.b_dec
+    torch.testing.assert_close(rebuilt, expected.detach(), **CLOSE)
+    most = max(sae.k // 2, 1)
+    fast, plain = (loss(sae, x, rebuilt, dead, most) for loss in (auxk_loss, dense_auxk))
+    torch.testing.assert_close(fast, plain, **CLOSE)
+    for ours, theirs in zip(gradients(sae, fast), gradients(sae, plain), strict=True):
+        torch.testing.assert_close(ours, theirs, **CLOSE)
 
 
 def test_auxk_does_not_move_what_it_rebuilds() -> None:

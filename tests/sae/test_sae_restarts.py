@@ -176,7 +176,7 @@ class Spy:
 
         def step(*args: Any) -> Any:
             steps[0] += 1
-            self.weights.add(args[-1])
+            self.weights.add(args[6])
             return train_step(*args)
 
         def restart(sae: SAE, optimizer: Any, silent: Tensor, x: Tensor, own: Any) -> Tensor:
@@ -202,14 +202,14 @@ def test_a_training_restarts_in_these_epochs_without_auxk(
     assert history[5]["dead"] < history[1]["dead"]
 
 
-@pytest.mark.parametrize("revival", ["auxk", "none"])
+@pytest.mark.parametrize("revival", ["auxk", "auxk-half", "none"])
 def test_no_other_revival_restarts(
     revival: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     spy = Spy(monkeypatch)
     fitted(tmp_path, CONFIG.with_options(revival=revival))
     assert spy.found == {}
-    assert spy.weights == {1 / 32 if revival == "auxk" else 0.0}
+    assert spy.weights == {0.0 if revival == "none" else 1 / 32}
 
 
 def test_fewer_latents_are_dead_than_by_other_means(tmp_path: Path) -> None:

@@ -24,7 +24,7 @@ from recsae.errors import DataError, UsageError
 from recsae.progress import Reporter
 from recsae.recommenders.trainer import CHECKPOINT
 from recsae.sae import trainer
-from recsae.sae.model import SAE, auxk_loss
+from recsae.sae.model import SAE, auxk_loss, fvu
 from recsae.sae.trainer import fit, measure, rate_factor, train_step
 from recsae.sae.vectors import FileVectors, Vectors
 
@@ -83,7 +83,7 @@ def test_recovers_planted_directions(seed: int, tmp_path: Path) -> None:
     torch.testing.assert_close(norms, torch.ones_like(norms))
 
 
-@pytest.mark.parametrize("revival", ["auxk", "restarts"])
+@pytest.mark.parametrize("revival", ["auxk", "auxk-half", "restarts"])
 @pytest.mark.parametrize("seed", [0, 1])
 def test_no_latent_is_dead_where_each_has_work(seed: int, revival: str, tmp_path: Path) -> None:
     """More directions than latents."""
@@ -92,6 +92,35 @@ def test_no_latent_is_dead_where_each_has_work(seed: int, revival: str, tmp_path
     config = usual.with_options(revival=revival)
     sae, _ = fitted(tmp_path, config, vectors=vectors)
     assert measure(sae, vectors)["dead"] <= 0.02
+
+
+def test_with_a_large_k_half_of_auxk_leaves_fewer_dead(tmp_path: Path) -> None:
+    """Of 16 dimensions 8 latents leave so little over that AuxK's latents stay weak."""
+    _, vectors = planted(n=3000, n_directions=200, d=16, active=12)
+    config = SAEConfig(k=8, scale=32, lr=1e-2, batch_size=256, epochs=8)
+    dead = {}
+    for revival in ("auxk", "auxk-half"):
+        own = config.with_options(revival=revival)
+        sae, _ = fitted(tmp_path / revival, own, vectors=vectors)
+        dead[revival] = measure(sae, vectors)["dead"]
+    assert dead["auxk-half"] < dead["auxk"] / 2
+
+
+@pytest.mark.parametrize("half", [False, True])
+def test_auxk_is_added_to_the_gradient_of_the_fvu(half: bool) -> None:
+    """In a step, with its weight and on the right part of the vector."""
+    sae, x = random_sae(6, 40, 4).double(), random_vectors(50, 6).double()
+    dead = torch.arange(40) % 3 == 0
+    x_hat = sae.decode_normalised(sae.encode_normalised(x))
+    rebuilt = sae.decode_stronger_half(sae.encode_normalised(x)) if half else x_hat
+    loss = fvu(x, x_hat, 1.0) + 0.25 * auxk_loss(sae, x, rebuilt, dead, 2 if half else None)
+    loss.backward()
+    sae.project_decoder_gradient_()
+    expected = {name: weights.grad for name, weights in sae.named_parameters()}
+    optimizer = torch.optim.SGD(sae.parameters(), lr=0.0)
+    train_step(sae, x, 1.0, optimizer, dead, torch.zeros(40), 0.25, half)
+    for name, weights in sae.named_parameters():
+        torch.testing.assert_close(weights.grad, expected[name], rtol=1e-9, atol=1e-9)
 
 
 def test_auxk_teaches_a_dead_latent_what_is_missing() -> None:
@@ -577,10 +606,10 @@ def test_dead_means_silent_for_that_part_of_an_epoch(
     found: list[bool] = []
     real = train_step
 
-    def spy(sae, x, spread, optimizer, dead, silent, weight):  # type: ignore[no-untyped-def]
+    def spy(sae, x, spread, optimizer, dead, silent, *rest):  # type: ignore[no-untyped-def]
         assert torch.equal(dead, silent > 150)
         found.append(bool(dead.any()))
-        return real(sae, x, spread, optimizer, dead, silent, weight)
+        return real(sae, x, spread, optimizer, dead, silent, *rest)
 
     monkeypatch.setattr(trainer, "train_step", spy)
     fitted(tmp_path, CONFIG.with_options(k=1, scale=10, epochs=2))
