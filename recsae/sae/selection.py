@@ -11,9 +11,10 @@ from torch import Tensor
 
 from recsae.sae.model import SAE
 
-MARGIN = 2.0
-"""Standard errors by which an epoch has to be worse. With one, the highest of thirty noisy figures
-beats epochs that are as good, and the kept one has a needlessly high error."""
+MARGIN = 3.0
+"""Standard errors by which an epoch has to be worse. The best is the highest of thirty noisy
+figures: where all epochs are as good, the last is two standard errors below it in one training of
+four, and an earlier one with a needlessly high error would be kept; three in one of thirty."""
 
 Score = Callable[[SAE], Tensor]
 """Scores an autoencoder: one number per user (n,), the same users every time; higher is better."""

@@ -47,9 +47,11 @@ def _by_groups(x: Tensor, k: int) -> tuple[Tensor, Tensor]:
     grouped = x[:, : size * groups].unflatten(1, (size, groups))
     chosen = _by_groups(grouped.amax(1), k)[1]
     candidates = grouped.gather(2, chosen[:, None, :].expand(b, size, k)).flatten(1)
-    values, places = _by_groups(torch.cat([candidates, x[:, size * groups :]], 1), k)
-    columns = places // k * groups + chosen.gather(1, places % k)
     if rest := n - size * groups:  # columns of no group come after the candidates
+        candidates = torch.cat([candidates, x[:, size * groups :]], 1)
+    values, places = _by_groups(candidates, k)
+    columns = places // k * groups + chosen.gather(1, places % k)
+    if rest:
         columns = torch.where(places < size * k, columns, places - size * k + n - rest)
     return values, columns
 

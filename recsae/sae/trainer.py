@@ -24,7 +24,7 @@ from recsae.recommenders.trainer import (
     load_checkpoint,
     save_checkpoint,
 )
-from recsae.sae.model import SAE, auxk_loss, fvu
+from recsae.sae.model import SAE, differentiate_auxk_, fvu
 from recsae.sae.presets import with_preset
 from recsae.sae.restarts import CANDIDATES, is_due, restart_
 from recsae.sae.selection import Kept, Score
@@ -264,8 +264,8 @@ def train_step(
     error = fvu(x, x_hat, spread)
     if aux_weight and bool(dead.any()):
         rebuilt = sae.decode_stronger_half(encoding) if half else x_hat
-        loss = auxk_loss(sae, x, rebuilt, dead, max(sae.k // 2, 1) if half else None)
-        (aux_weight * loss).backward()  # added to the gradient of the FVU
+        most = max(sae.k // 2, 1) if half else None
+        differentiate_auxk_(sae, x, rebuilt, dead, aux_weight, most)
     sae.project_decoder_gradient_()
     optimizer.step()
     sae.normalise_decoder_()

@@ -14,7 +14,7 @@ from sae.toy_vectors import random_sae, random_vectors
 from torch import Tensor
 
 from recsae.errors import UsageError
-from recsae.sae.model import SAE, Encoding, auxk_loss, fvu
+from recsae.sae.model import SAE, Encoding, auxk_loss, differentiate_auxk_, fvu
 
 many = settings(deadline=None, max_examples=60)
 CLOSE = {"rtol": 1e-10, "atol": 1e-10}
@@ -129,6 +129,30 @@ def test_auxk_and_its_gradients(problem: tuple[SAE, Tensor], data: st.DataObject
         torch.testing.assert_close(ours, theirs, **CLOSE)
     _, _, decoder, _ = gradients(sae, fast)
     assert not decoder[~dead].any(), "AuxK trains dead latents only"
+
+
+@many
+@given(
+    problem=problems(),
+    data=st.data(),
+    weight=st.floats(0.01, 2),
+    most=st.none() | st.integers(1, 5),
+)
+def test_the_hand_written_gradient_of_auxk(
+    problem: tuple[SAE, Tensor], data: st.DataObject, weight: float, most: int | None
+) -> None:
+    """It is added to what is there."""
+    sae, x = problem
+    dead = torch.tensor(data.draw(st.lists(st.booleans(), min_size=sae.h, max_size=sae.h)))
+    dead[data.draw(st.integers(0, sae.h - 1))] = True
+    x_hat = sae.decode_normalised(sae.encode_normalised(x)).detach()
+    plain = gradients(sae, weight * dense_auxk(sae, x, x_hat, dead, most))
+    for weights in sae.parameters():
+        weights.grad = torch.ones_like(weights)
+    differentiate_auxk_(sae, x, x_hat, dead, weight, most)
+    for weights, expected in zip(sae.parameters(), plain, strict=True):
+        assert weights.grad is not None
+        torch.testing.assert_close(weights.grad, 1 + expected, **CLOSE)
 
 
 @many

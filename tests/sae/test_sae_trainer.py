@@ -445,7 +445,12 @@ def test_weights_that_blow_up_in_the_last_step(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Only the last of five steps has dead latents; no later loss would tell."""
-    monkeypatch.setattr(trainer, "auxk_loss", lambda sae, *rest: sae.W_enc.sum() * torch.inf)
+
+    def blow_up(sae: SAE, *rest: Any) -> None:
+        assert sae.W_enc.grad is not None
+        sae.W_enc.grad.fill_(torch.inf)
+
+    monkeypatch.setattr(trainer, "differentiate_auxk_", blow_up)
     config = CONFIG.with_options(k=1, scale=10, epochs=1, dead_after=0.7)
     with pytest.raises(DataError, match="the weights of the SAE are not finite after epoch 1"):
         fitted(tmp_path, config)
