@@ -162,7 +162,8 @@ class SAEConfig(StageConfig):
     """Epochs without firing after which AuxK helps a latent."""
     fold_in: int | None = None
     """Vectors of random parts of a user's history that train beside the user's own, for models with
-    one vector per user. None: 24, fewer where vectors are many; 0 for other models."""
+    one vector per user. None: 24, fewer where vectors are many; 0 for other models. The user's own
+    is repeated, so that the parts count at most three times as much."""
     construct_share: float = 0.5
     """Share of the users whose cases build concepts; the cases of the others verify them."""
     heldout_share: float = 0.2

@@ -60,7 +60,8 @@ def train(
         int | None,
         typer.Option(
             help="For models with one vector per user: vectors of random parts of a history that "
-            "train beside the user's own. Default 24, fewer for many users."
+            "train beside the user's own, which counts a third as much as they do together. "
+            "Default 24, fewer for many users."
         ),
     ] = None,
     construct_share: Annotated[

@@ -4,9 +4,15 @@ A table of users gives as few vectors as there are users, and an autoencoder mem
 a vector is nearly a linear function of the items that its user met, so a ridge regression learns
 that function, and random parts of every training user's history, folded in by it, train beside the
 vectors themselves. Users that are held out take no part. docs/results.md shows what it brings.
+
+What is to be rebuilt are the users' own vectors, and parts may lie elsewhere: with ALS, the mean
+squared distance of 30% of a history from the whole is .7 of the variance of all users. So a user's
+own vector counts several times.
 """
 
 from __future__ import annotations
+
+import math
 
 import torch
 from torch import Tensor
@@ -19,6 +25,9 @@ FOLD_INS = 24
 
 MOST_FOLDED = 150_000
 """Folded vectors by default, over all users, at most."""
+
+PARTS_PER_OWN = 3
+"""How many times more the parts of histories count than the users' own vectors, at most."""
 
 LEAST_SHARE = 0.1
 """Least expected share of a history that is kept; the share is drawn between it and 1."""
@@ -93,3 +102,12 @@ class FoldIn:
 def default_fold_ins(n: int) -> int:
     """Vectors to fold in per user where there are ``n`` training vectors."""
     return min(FOLD_INS, MOST_FOLDED // max(n, 1))
+
+
+def with_parts(own: Tensor, parts: Tensor) -> Tensor:
+    """What trains (m, d): the users' ``own`` vectors (n_users, d), and ``parts`` (n, d).
+
+    ``own`` comes as often as it takes for the parts to be at most ``PARTS_PER_OWN`` times as many.
+    """
+    times = math.ceil(len(parts) / max(PARTS_PER_OWN * len(own), 1))
+    return torch.cat([own] * max(times, 1) + [parts])

@@ -16,7 +16,7 @@ from recsae.progress import Reporter
 from recsae.recommenders.cases import VECTORS
 from recsae.recommenders.trainer import CHECKPOINT, epoch_generator
 from recsae.sae import TRAINING_VERSION
-from recsae.sae.folding import LEAST_FIT, FoldIn, default_fold_ins
+from recsae.sae.folding import LEAST_FIT, FoldIn, default_fold_ins, with_parts
 from recsae.sae.model import SAE
 from recsae.sae.presets import with_preset
 from recsae.sae.selection import Score
@@ -164,11 +164,11 @@ def _train(
     checkpoint_every: int | None,
 ) -> None:
     train, heldout = _sources(stage, stored, sides)
-    source = train
+    source, n_folded = train, 0
     if config.fold_in:
         assert isinstance(train, MemoryVectors)  # _fold_ins sees to it
         folded = _folded(train.vectors, stored, sides, config, reporter)
-        source = MemoryVectors(torch.cat([train.vectors, folded]))
+        source, n_folded = MemoryVectors(with_parts(train.vectors, folded)), len(folded)
     n_latents = config.latents(train.d)
     if train.n < n_latents:
         reporter.note(
@@ -186,9 +186,7 @@ def _train(
         score=_dev_score(stored, generator),
         checkpoint_every=checkpoint_every,
     )
-    publish_sae(
-        stage, stored, sae, sides, history, reporter, {"folded vectors": source.n - train.n}
-    )
+    publish_sae(stage, stored, sae, sides, history, reporter, {"folded vectors": n_folded})
 
 
 def _folded(

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import polars as pl
+import pytest
 import torch
 from torch import Tensor
 
 from recsae.recommenders.base import Sequences
-from recsae.sae.folding import MOST_FOLDED, FoldIn, default_fold_ins
+from recsae.sae.folding import MOST_FOLDED, FoldIn, default_fold_ins, with_parts
 
 N_USERS, N_ITEMS, D = 300, 50, 4
 
@@ -153,3 +154,17 @@ def test_fewer_are_folded_in_where_vectors_are_many() -> None:
     for n in (10_000, 50_000, MOST_FOLDED):
         assert default_fold_ins(n) == MOST_FOLDED // n
     assert default_fold_ins(MOST_FOLDED + 1) == 0
+
+
+@pytest.mark.parametrize(
+    ("n_parts", "times"), [(0, 1), (1, 1), (30, 1), (31, 2), (239, 8), (240, 8), (241, 9)]
+)
+def test_own_vectors_count_at_least_a_third_of_the_parts(n_parts: int, times: int) -> None:
+    own, parts = torch.randn(10, D), torch.randn(n_parts, D)
+    trains = with_parts(own, parts)
+    assert torch.equal(trains[: 10 * times], own.repeat(times, 1))
+    assert torch.equal(trains[10 * times :], parts)
+
+
+def test_nobody_who_trains_has_no_parts() -> None:
+    assert with_parts(torch.empty(0, D), torch.empty(0, D)).shape == (0, D)
