@@ -7,6 +7,7 @@ import os
 import re
 import tempfile
 import time
+from contextlib import suppress
 from pathlib import Path
 
 import duckdb
@@ -44,6 +45,8 @@ def connect(
             connection = duckdb.connect(database, read_only=read_only, config=settings(root))
             # it would be written among the data on stdout
             connection.execute("set enable_progress_bar = false")
+            with suppress(duckdb.Error):  # DuckDB 1 knows no time zones without an extension
+                connection.execute("set TimeZone = 'UTC'")
             return connection
         except (duckdb.Error, OSError) as error:
             if _is_lock(error) and time.monotonic() < deadline:
@@ -62,7 +65,6 @@ def settings(root: Path) -> dict[str, str | bool | int | float | list[str]]:
         "memory_limit": os.environ.get("RECSAE_MEMORY") or DEFAULT_MEMORY,
         "threads": _threads(),
         "temp_directory": _spill_folder(root),
-        "TimeZone": "UTC",
         "autoinstall_known_extensions": "false",
     }
 
