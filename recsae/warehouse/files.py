@@ -12,6 +12,7 @@ import re
 import secrets
 import shutil
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -21,6 +22,9 @@ from filelock import FileLock, Timeout
 from recsae.errors import DataError, UsageError
 
 DATABASE = "recsae.duckdb"
+YOUNG = 60.0
+"""Seconds in which the lock of a temporary folder may be there before the folder."""
+
 _SAFE = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 
 
@@ -79,12 +83,19 @@ def clean_leftovers(root: Path) -> list[Path]:
         with suppress(Timeout), FileLock(f"{folder}.lock", timeout=0):
             _remove(folder)
             removed.append(folder)
+    for lock in (root / "tmp").glob("*.lock"):
+        with suppress(Timeout, FileNotFoundError):
+            # a young one may be about to be locked
+            if not lock.with_suffix("").exists() and time.time() - lock.stat().st_mtime > YOUNG:
+                with FileLock(lock, timeout=0):
+                    lock.unlink()
     return removed
 
 
 def _remove(folder: Path) -> None:
-    shutil.rmtree(folder, ignore_errors=True)
+    # the lock first: to everybody a folder without one is a leftover, but not a lock alone
     Path(f"{folder}.lock").unlink(missing_ok=True)
+    shutil.rmtree(folder, ignore_errors=True)
 
 
 @contextmanager

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import IO, TYPE_CHECKING
 
 import pytest
+from filelock import FileLock
 
 import recsae
 from recsae.errors import DataError, RecsaeError
@@ -168,6 +169,22 @@ def test_leftovers_of_a_killed_process_go_and_those_of_a_living_one_stay(root: P
         assert {path for path in (root / "tmp").iterdir() if path.is_dir()} == both - removed
         with Warehouse.open(root):  # cleans up as well, and leaves the living alone
             assert all(path.exists() for path in both - removed)
+
+
+def test_a_lock_whose_folder_never_came_goes_once_it_is_old(root: Path) -> None:
+    """As a kill leaves it just before the folder is made; a young one may be about to be used."""
+    lock = root / "tmp" / "rec-1.0a1b2c3d.lock"
+    lock.parent.mkdir(exist_ok=True)
+    lock.touch()
+    clean_leftovers(root)
+    assert lock.exists()
+    os.utime(lock, (0, 0))
+    with FileLock(lock, timeout=0):
+        clean_leftovers(root)
+        assert lock.exists()
+        os.utime(lock, (0, 0))
+    clean_leftovers(root)
+    assert not lock.exists()
 
 
 def test_opening_for_writing_cleans_up(root: Path) -> None:
