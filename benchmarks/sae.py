@@ -390,10 +390,10 @@ def large(n: int, folder: Path, in_memory: int, epochs: int) -> None:
 
     reset_peak_memory()
     from_file = rate(FileVectors(path, folder), "file")
-    if n > in_memory:  # the same vectors from both, because AuxK depends on how many there are
-        few = torch.arange(n) < in_memory
-        from_file = rate(FileVectors(path, folder, few), "start of the file")
     start = np.load(path, mmap_mode="r")[:in_memory]
+    if n > in_memory:  # the same vectors from both, because AuxK depends on how many there are
+        np.save(folder / "start.npy", start)
+        from_file = rate(FileVectors(folder / "start.npy", folder), "start of the file")
     from_memory = rate(MemoryVectors(torch.from_numpy(np.array(start))), "memory")
     print(f"from the file: {from_file / from_memory:.0%} of the rate in memory")
 
