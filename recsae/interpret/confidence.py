@@ -44,11 +44,14 @@ def build_confidence(
     for relation in (*PREPARED, *TRIALS):
         workspace.build(relation, params)
         yield relation
+    # before the permuted rounds, which put other tags into concepts.concept_tags
+    tags = workspace.frame("concepts.concept_tags")
     yield from _true_tags(workspace, params)
     yield from _permuted_tags(workspace, params, config.permutations)
     workspace.build("confidence.q_values", params)
     workspace.build("confidence.scores", params)
     workspace.build("confidence.coverage", params)
+    workspace.replace("concepts.concept_tags", tags)
     workspace.build("confidence.concept_groups", params)
     yield "confidence.scores"
 

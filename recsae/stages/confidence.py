@@ -17,7 +17,7 @@ from recsae.stages.encode import load_sae
 from recsae.stages.stored import load_stored, require_cases
 from recsae.warehouse import Run, Warehouse, queries
 from recsae.warehouse.runs import COVERED, KEPT_ALONE
-from recsae.warehouse.summaries import write_summary
+from recsae.warehouse.summaries import summary_texts, write_summary
 from recsae.warehouse.workspace import Workspace
 
 
@@ -31,6 +31,7 @@ def confidence(
         state = warehouse.require_stage(run.run_id, "concepts", f"recsae concepts {run.run_id}")
     described = ConceptsConfig.from_json(state.params)
     sql = [query.text for query in queries("confidence") if not query.name.startswith("judge_")]
+    sql += summary_texts("confidence")
     identity = digest("confidence", config.to_json(), state.input_hash, sql)
     params = {**parameters(run.run_id, run.seed, described), **config.to_json()}
     with open_stage(

@@ -21,7 +21,7 @@ from recsae.warehouse import Run, Warehouse, load, run_folder, statements
 from recsae.warehouse.connection import connect
 from recsae.warehouse.parquet import cluster
 from recsae.warehouse.session import Session
-from recsae.warehouse.summaries import write_summary
+from recsae.warehouse.summaries import summary_texts, write_summary
 
 ORDER = ("latent_id", "case_id")
 Ids = npt.NDArray[np.int32]
@@ -34,7 +34,7 @@ def encode(root: Path, ref: str, *, force: bool, reporter: Reporter) -> str:
         parent = warehouse.run(str(run.parent_run_id))
         state = warehouse.require_stage(run.run_id, "train", f"recsae sae train {parent.run_id}")
         warehouse.require_stage(parent.run_id, "train", train_hint(parent))
-    identity = digest("encode", state.input_hash)
+    identity = digest("encode", state.input_hash, summary_texts("encode"))
     with open_stage(
         root, run.run_id, "encode", {}, identity, force=force, reporter=reporter
     ) as stage:

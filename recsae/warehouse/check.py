@@ -24,10 +24,10 @@ from recsae.warehouse.record import record_problem
 from recsae.warehouse.runs import STORED, Run
 from recsae.warehouse.store import DATASET_TABLES, Warehouse
 
-MAY_BE_EMPTY = (
-    *("concepts.concept_tags", "concepts.example_items"),
-    *("confidence.verification", "confidence.concept_groups"),
-)
+GROUPS = "confidence.concept_groups"
+"""Has rows where a latent is interpretable, unless an earlier version verified the run."""
+
+MAY_BE_EMPTY = ("concepts.concept_tags", "concepts.example_items", "confidence.verification")
 
 FILES = {
     "recommender": ("model.safetensors", "vectors.npy", "items.npy"),
@@ -234,12 +234,30 @@ def _run_rows(warehouse: Warehouse, run: Run, done: list[str]) -> Iterator[Probl
         yield Problem(run.run_id, "train", "raw.runs", what)
     for stage in (one for one in STORED if one in done and run.kind == "sae"):
         for table in STORED[stage]:
-            if not warehouse.exists(table):
+            if table == GROUPS and _lacks_groups(warehouse, run.run_id):
+                yield Problem(run.run_id, stage, table, "has no rows of the run")
+            elif table == GROUPS:
+                continue
+            elif not warehouse.exists(table):
                 yield Problem(run.run_id, stage, table, "is missing")
             elif table in MAY_BE_EMPTY:
                 continue
             elif _count(warehouse, table, "run_id", run.run_id) == 0:
                 yield Problem(run.run_id, stage, table, "has no rows of the run")
+
+
+def _lacks_groups(warehouse: Warehouse, run_id: str) -> bool:
+    """Whether a run has interpretable latents and no groups of them."""
+    if not warehouse.exists("confidence.scores"):
+        return False
+    query = "select count(*) from confidence.scores where run_id = $r and status = 'interpretable'"
+    try:
+        n = warehouse.probe(query, {"r": run_id}).item()
+    except duckdb.Error as error:
+        if is_damage(error):
+            return False
+        raise
+    return n > 0 and not (warehouse.exists(GROUPS) and _count(warehouse, GROUPS, "run_id", run_id))
 
 
 def _count(warehouse: Warehouse, table: str, column: str, value: str) -> int | None:

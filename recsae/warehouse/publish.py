@@ -1,8 +1,9 @@
 """Parquet folders of runs and the views over them in the schemas raw and summaries.
 
 A view lists the folders of the runs whose stage is done, so nothing half-written is ever visible. A
-summary is what a query would find in the activations, counted once: a run whose folder is not there
-is counted when it is asked for.
+summary is what a query would find in the activations, counted once: a run for which no stage has
+registered one is counted when it is asked for, and so is one whose folder is found damaged or gone
+when the views are made.
 """
 
 from __future__ import annotations
@@ -63,7 +64,7 @@ def refresh_views(session: Session) -> None:
     """Create the views over Parquet folders again over what is done now."""
     for kind in PUBLISHED_BY:
         query = load(relation_of(kind))
-        folders = _readable(session, published_folders(session, kind))
+        folders = _readable(session, query, published_folders(session, kind))
         _create(session, query, statements.parquet_view(query, folders))
     refresh_summaries(session)
 
@@ -77,7 +78,7 @@ def refresh_summaries(session: Session, reading: str | None = None) -> None:
     encoded = set(_done_runs(session, "activations"))
     for query in map(load, map(relation_of, SUMMARISED_BY)):
         if reading is None or reading in query.reads:
-            folders = _readable(session, published_folders(session, query.name))
+            folders = _readable(session, query, published_folders(session, query.name))
             others = encoded - {folder.name.removeprefix("run_id=") for folder in folders}
             lacking = absent(query, built)
             text = statements.summary_view(query, folders, sorted(others), lacking)
@@ -90,11 +91,18 @@ def _create(session: Session, query: Query, text: str) -> None:
         session.execute(statement)
 
 
-def _readable(session: Session, folders: list[Path]) -> list[Path]:
-    """The folders without the damaged ones, which must not keep the others from being read."""
-    if folders and _unreadable(session, statements.read_parquet(folders)):
-        return [folder for folder in folders if _problem(session, folder) is None]
-    return folders
+def _readable(session: Session, query: Query, folders: list[Path]) -> list[Path]:
+    """The folders without those that are damaged or have not the columns of the header.
+
+    These must not keep the others from being read.
+    """
+
+    def fits(some: list[Path]) -> bool:
+        return _unreadable(session, f"({statements.stored_rows(query, some)})") is None
+
+    if not folders or fits(folders):
+        return folders
+    return [folder for folder in folders if fits([folder])]
 
 
 def published_folders(session: Session, kind: str) -> list[Path]:

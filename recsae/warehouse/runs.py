@@ -300,7 +300,7 @@ class Runs(Session):
         self, run_id: str, stage: Stage, params: Mapping[str, Any], input_hash: str
     ) -> None:
         """Register a stage as running; it and the stages after it count as not done from now on."""
-        run = self.run(run_id)
+        self.run(run_id)
         values = {
             "run_id": run_id,
             "stage": stage,
@@ -312,8 +312,7 @@ class Runs(Session):
         with self.transaction():
             self._drop_stages(run_id, STAGES[STAGES.index(stage) :])
             self._insert_row("raw.stages", values)
-            if publish.kinds_of(stage, run.kind) or stage == "train":
-                publish.refresh_views(self)
+            publish.refresh_views(self)
 
     def note_stages(self, run_id: str, stages: Mapping[str, Mapping[str, Any]]) -> None:
         """Keep the settings of stages that a repair will drop and run again; none: it is done."""

@@ -75,8 +75,7 @@ def summary_view(
 
     A filter on run_id reads the folder or runs the query, not both.
     """
-    columns = ", ".join(name(column.name) for column in query.yields)
-    parts = [f"select {columns} from {read_parquet(folders)}"] if folders else []
+    parts = [stored_rows(query, folders)] if folders else []
     if runs:
         ids = ", ".join(map(literal, runs))
         parts.append(f"select * from (\n{_body(query, absent)}\n) where run_id in ({ids})")
@@ -96,11 +95,14 @@ def parquet_view(query: Query, folders: Sequence[Path]) -> str:
     The folders are listed one by one rather than by a pattern, so that a folder whose stage is not
     registered stays invisible. A filter on run_id opens only that run's files.
     """
-    create = f"create or replace view {name(query.full_name)} as"
+    rows = stored_rows(query, folders) if folders else no_rows(query)
+    return f"create or replace view {name(query.full_name)} as {rows}"
+
+
+def stored_rows(query: Query, folders: Sequence[Path]) -> str:
+    """Query for the columns of the header in hive-partitioned folders."""
     columns = ", ".join(name(column.name) for column in query.yields)
-    if not folders:
-        return f"{create} {no_rows(query)}"
-    return f"{create} select {columns} from {read_parquet(folders)}"
+    return f"select {columns} from {read_parquet(folders)}"
 
 
 def read_parquet(folders: Iterable[Path]) -> str:

@@ -320,7 +320,12 @@ class Warehouse(Runs):
         """Create the table of a query; one with other columns is from another version and goes."""
         if self.exists(query.full_name) and self.columns(query.full_name) != _columns(query):
             self.execute(f"drop table {statements.name(query.full_name)}")
-            self.execute("delete from raw.stages where stage in ('concepts', 'confidence')")
+            # every run has lost these rows; the stage that builds them anew is running
+            lost = ["confidence"] if query.stage == "confidence" else ["concepts", "confidence"]
+            self.execute(
+                "delete from raw.stages where list_contains($lost, stage) and status <> 'running'",
+                {"lost": lost},
+            )
         if not self.exists(query.full_name):
             self.execute(statements.create_table(query))
             for statement in statements.comments(query, "table"):

@@ -15,7 +15,7 @@ from typing import NamedTuple
 
 from recsae.warehouse import statements
 from recsae.warehouse.parquet import ROW_GROUP
-from recsae.warehouse.publish import relation_of
+from recsae.warehouse.publish import SUMMARISED_BY, relation_of
 from recsae.warehouse.session import Session
 from recsae.warehouse.sql import Query, load
 
@@ -37,6 +37,11 @@ PLANS = {
     "user_concepts": Plan("user_id"),
     "latent_positions": Plan("user_id", n_summed=2),
 }
+
+
+def summary_texts(stage: str) -> list[str]:
+    """Queries of the summaries that a stage keeps: what changes them has it run again."""
+    return [load(relation_of(k)).text for k, (_, by) in SUMMARISED_BY.items() if by == stage]
 
 
 def write_summary(session: Session, kind: str, sources: Mapping[str, str], target: Path) -> None:

@@ -98,6 +98,11 @@ class Workspace(Session):
         self.execute(statements.create_table(query))
         self.execute(statements.insert_query(query), {p.name: params[p.name] for p in query.params})
 
+    def replace(self, relation: str, frame: pl.DataFrame) -> None:
+        """Make ``frame`` the rows of a relation."""
+        self.execute(f"delete from {statements.name(relation)}")
+        self.insert(relation, frame)
+
     def frame(self, relation: str) -> pl.DataFrame:
         """All rows of a relation."""
         return self.sql(f"from {statements.name(relation)}")

@@ -137,6 +137,20 @@ def test_runs_without_checksums(own: Finished, harm: Callable[[Path], None]) -> 
     assert {problem.place for problem in check(own.root).problems} == set(harmed)
 
 
+@pytest.mark.parametrize("lost", ["delete from", "drop table"])
+def test_groups_of_a_run_that_an_earlier_version_verified(own: Finished, lost: str) -> None:
+    """It made none; a run without interpretable latents has none either, and is whole."""
+    with Warehouse.open(own.root) as warehouse:
+        if lost == "drop table":  # views read it
+            warehouse.execute("drop view main.concept_groups")
+        warehouse.execute(f"{lost} confidence.concept_groups")
+    named = (own.sae, "confidence", "confidence.concept_groups", "has no rows of the run")
+    assert said(check(own.root)) == [named]
+    with Warehouse.open(own.root) as warehouse:
+        warehouse.execute("update confidence.scores set status = 'not shown'")
+    assert check(own.root).problems == []
+
+
 def test_other_numbers_of_rows_are_named(own: Finished) -> None:
     with Warehouse.open(own.root) as warehouse:
         warehouse.execute("delete from raw.files")

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import duckdb
 import polars as pl
 import pytest
 from stages.finished import COMMANDS, RESULTS, Finished, differences, snapshot, stage_row
@@ -201,3 +202,19 @@ def test_a_data_set_prepared_anew_with_other_content(
         refused = cli(*words)
         assert (refused.code, refused.out) == (1, ""), refused.err
         assert "data set 'planted' was prepared anew, with other content" in refused.err
+
+
+@pytest.mark.parametrize("relation", ["confidence.scores", "confidence.concept_groups"])
+def test_a_table_of_another_version_is_made_anew(cli: Cli, at: Finished, relation: str) -> None:
+    """Its columns are others: the stage that fills it makes the table again, and ends."""
+    with Warehouse.open(at.root, read_only=True) as warehouse:
+        before = warehouse.sql(f"from {relation} order by all")
+    with duckdb.connect(str(at.root / "recsae.duckdb")) as connection:
+        connection.execute(f"drop table {relation}")
+        connection.execute(f"create table {relation} (run_id varchar, old integer)")
+        connection.execute("update raw.meta set value = 'old' where key = 'headers'")
+    result = cli(*COMMANDS["confidence"], "--force")
+    assert (result.code, result.out) == (0, f"{at.sae}\n"), result.err
+    assert done_stages(at) == STAGES
+    with Warehouse.open(at.root, read_only=True) as warehouse:
+        assert warehouse.sql(f"from {relation} order by all").equals(before)

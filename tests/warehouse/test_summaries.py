@@ -6,6 +6,7 @@ import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import duckdb
 import polars as pl
 import pytest
 from hypothesis import given, settings
@@ -13,10 +14,12 @@ from hypothesis import strategies as st
 
 from recsae.errors import DataError
 from recsae.stages.encode import summarise
-from recsae.warehouse import Warehouse, load, publish, statements, summaries
+from recsae.warehouse import Warehouse, gc, load, publish, statements, summaries
 from recsae.warehouse.connection import connect
 from recsae.warehouse.publish import SUMMARISED_BY, relation_of
+from recsae.warehouse.runs import Stage
 from recsae.warehouse.session import Session
+from recsae.warehouse.workspace import Workspace
 
 if TYPE_CHECKING:
     from conftest import Maker
@@ -184,12 +187,53 @@ def test_a_stage_publishes_no_other_summary(root: Path, make: Maker, tmp_path: P
             warehouse.publish("sae-1", "encode", folders, seconds=1.0)
 
 
-def test_they_go_with_the_stage_that_made_them(own: Finished) -> None:
-    """A stage that starts again takes its summaries out of sight, those before it stay."""
+@pytest.mark.parametrize("stage", ["concepts", "confidence"])
+def test_they_go_with_the_stage_that_made_them(own: Finished, stage: Stage) -> None:
+    """A stage that starts again takes its summaries out of sight, those before it stay.
+
+    Also when an earlier one starts, which makes none itself; and what it left can be collected.
+    """
     with Warehouse.open(own.root) as warehouse:
-        warehouse.start_stage(own.sae, "confidence", {}, "h9")
+        warehouse.start_stage(own.sae, stage, {}, "h9")
         assert publish.published_folders(warehouse, "user_concepts") == []
         assert len(publish.published_folders(warehouse, "latent_pairs")) == 1
         assert warehouse.sql("from user_concepts").is_empty()
-        # what only the levels decide is still known
-        assert warehouse.sql("select count(*) from latent_positions where n_active > 0").item() > 0
+        warehouse.fail_stage(own.sae, stage)
+    gc.delete_leftovers(own.root, age=0)
+    assert not (own.root / "user_concepts" / f"run_id={own.sae}").exists()
+    with Warehouse.open(own.root, read_only=True) as warehouse:
+        # without concepts there are no levels
+        active = warehouse.sql("select count(*) from latent_positions where n_active > 0").item()
+        assert (active > 0) == (stage == "confidence")
+        assert warehouse.sql("select count(*) from latent_positions").item() > 0
+
+
+def test_a_summary_of_other_columns_is_counted_anew(own: Finished) -> None:
+    """As another version of the program may leave it: the warehouse opens all the same."""
+    path = own.root / "item_latents" / f"run_id={own.sae}" / "part-0.parquet"
+    with Warehouse.open(own.root, read_only=True) as warehouse:
+        before = summary(warehouse, "item_latents")
+    pl.read_parquet(path).drop("max_value").write_parquet(path)
+    with duckdb.connect(str(own.root / "recsae.duckdb")) as connection:
+        connection.execute("update raw.meta set value = 'old' where key = 'headers'")
+    for read_only in (True, False):
+        with Warehouse.open(own.root, read_only=read_only) as warehouse:
+            assert summary(warehouse, "item_latents").equals(before)
+
+
+def test_ranges_of_what_confidence_counts(own: Finished, tmp_path: Path) -> None:
+    with Warehouse.open(own.root, read_only=True) as warehouse:
+        run = warehouse.run(own.sae)
+        want = {k: summary(warehouse, k) for k in ("user_concepts", "latent_positions")}
+    relations = ("staging.level_edges", "concepts.labels", "confidence.scores")
+    with (
+        Workspace.open(own.root, run, relations) as workspace,
+        pytest.MonkeyPatch.context() as patch,
+    ):
+        patch.setattr(summaries, "ROW_GROUP", 100)
+        for kind, rows in want.items():
+            summaries.write_summary(workspace, kind, workspace.sources(run), tmp_path / kind)
+            kept = statements.of_run(load(relation_of(kind)), own.sae, tmp_path / kind)
+            assert workspace.sql(f"from ({kept}) order by all").equals(rows)
+    assert len(list((tmp_path / "user_concepts").iterdir())) > 1
+    assert len(list((tmp_path / "latent_positions").iterdir())) == 1

@@ -15,6 +15,7 @@ import pytest
 
 from recsae.warehouse import Warehouse, load, queries, statements
 from recsae.warehouse.sql import VIEWS
+from recsae.warehouse.workspace import Workspace
 
 if TYPE_CHECKING:
     from stages.finished import Finished
@@ -66,6 +67,21 @@ def test_nothing_in_the_warehouse_lacks_a_comment(whole: Finished) -> None:
         ).fetchall()
     assert len(relations) > len(NAMES)
     assert [row for row in (*relations, *columns) if not row[-1]] == []
+
+
+def test_groups_are_of_the_true_tags(whole: Finished) -> None:
+    """The permuted rounds, which come before them, leave other tags behind."""
+    relations = ("staging.cases", "staging.level_edges", "concepts.concept_tags")
+    with Warehouse.open(whole.root, read_only=True) as warehouse:
+        run = warehouse.run(whole.sae)
+        stored = warehouse.sql("from confidence.concept_groups order by all")
+    with Workspace.open(whole.root, run, (*relations, "confidence.scores")) as workspace:
+        for relation in ("staging.activation_levels", "confidence.concept_groups"):
+            workspace.build(relation, {"run_id": whole.sae})
+        built = workspace.sql("from confidence.concept_groups order by all")
+    assert len(built) > 1
+    assert built["latent_ids"].list.len().max() > 1
+    assert stored.equals(built)
 
 
 def test_each_row_of_the_grain_is_one(whole: Finished) -> None:
