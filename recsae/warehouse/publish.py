@@ -102,7 +102,7 @@ def _readable(session: Session, query: Query, folders: list[Path]) -> list[Path]
 
     if not folders or fits(folders):
         return folders
-    return [folder for folder in folders if fits([folder])]
+    return [folder for folder in folders if fits([folder]) and _problem(session, folder) is None]
 
 
 def published_folders(session: Session, kind: str) -> list[Path]:
