@@ -257,7 +257,9 @@ def _lacks_groups(warehouse: Warehouse, run_id: str) -> bool:
         if is_damage(error):
             return False
         raise
-    return n > 0 and not (warehouse.exists(GROUPS) and _count(warehouse, GROUPS, "run_id", run_id))
+    # a table that cannot be read has been named already
+    there = warehouse.exists(GROUPS)
+    return n > 0 and (not there or _count(warehouse, GROUPS, "run_id", run_id) == 0)
 
 
 def _count(warehouse: Warehouse, table: str, column: str, value: str) -> int | None:
