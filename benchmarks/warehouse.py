@@ -39,7 +39,7 @@ from recsae.warehouse.checksums import describe_files, register_files
 from recsae.warehouse.publish import KINDS
 from recsae.warehouse.runs import COVERED
 from recsae.warehouse.sql import REPORT, VIEWS
-from recsae.warehouse.summaries import write_summary
+from recsae.warehouse.summaries import summaries_of, write_summary
 from recsae.warehouse.views import refresh_people_views
 from recsae.warehouse.workspace import Workspace
 
@@ -128,10 +128,12 @@ def make(root: Path, sizes: Sizes) -> None:
         with Warehouse.open(root, read_only=True) as warehouse:
             run = warehouse.run(SAE)
         started = time.perf_counter()
-        folders = {kind: temp / kind for kind in ("user_concepts", "latent_positions")}
         with Workspace.open(root, run, COUNTED) as workspace:
-            for kind, folder in folders.items():
-                write_summary(workspace, kind, workspace.sources(run), folder)
+            sources = workspace.sources(run)
+            folders = {
+                kind: write_summary(workspace, kind, sources, temp)
+                for kind in summaries_of("confidence")
+            }
         print(f"users and positions counted in {time.perf_counter() - started:.0f} s", flush=True)
         publish(root, "confidence", folders, final_metrics({COVERED: 1.0}, "all"))
 

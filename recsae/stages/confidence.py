@@ -17,7 +17,7 @@ from recsae.stages.encode import load_sae
 from recsae.stages.stored import load_stored, require_cases
 from recsae.warehouse import Run, Warehouse, queries
 from recsae.warehouse.runs import COVERED, KEPT_ALONE
-from recsae.warehouse.summaries import summary_texts, write_summary
+from recsae.warehouse.summaries import summaries_of, summary_texts, write_summary
 from recsae.warehouse.workspace import Workspace
 
 
@@ -45,15 +45,16 @@ def confidence(
     ) as stage:
         if stage is None:
             return run.run_id
+        kinds, folders = summaries_of("confidence"), {}
         with (
             Workspace.open(root, run, build.READ) as workspace,
-            reporter.task("confidence", build.n_steps(config) + 2, "steps") as step,
+            reporter.task("confidence", build.n_steps(config) + len(kinds), "steps") as step,
         ):
             for done in build.build_confidence(workspace, params, config):
                 step(1, done)
-            folders = {kind: stage.temp / kind for kind in ("user_concepts", "latent_positions")}
-            for kind, folder in folders.items():
-                write_summary(workspace, kind, workspace.sources(run), folder)
+            sources = workspace.sources(run)
+            for kind in kinds:
+                folders[kind] = write_summary(workspace, kind, sources, stage.temp)
                 step(1, kind)
             results = {name: workspace.frame(name) for name in build.STORED}
             coverage = workspace.frame("confidence.coverage")

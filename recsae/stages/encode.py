@@ -21,7 +21,7 @@ from recsae.warehouse import Run, Warehouse, load, run_folder, statements
 from recsae.warehouse.connection import connect
 from recsae.warehouse.parquet import cluster
 from recsae.warehouse.session import Session
-from recsae.warehouse.summaries import summary_texts, write_summary
+from recsae.warehouse.summaries import summaries_of, summary_texts, write_summary
 
 ORDER = ("latent_id", "case_id")
 Ids = npt.NDArray[np.int32]
@@ -87,12 +87,10 @@ def summarise(
     session = Session(connect(None, root, read_only=False, wait=0), root, read_only=False)
     try:
         session.execute("create schema raw")
-        folders = {kind: temp / kind for kind in ("item_latents", "latent_pairs")}
-        for kind, folder in folders.items():
-            write_summary(session, kind, sources, folder)
+        kinds = summaries_of("encode")
+        return {kind: write_summary(session, kind, sources, temp) for kind in kinds}
     finally:
         session.close()
-    return folders
 
 
 def load_sae(root: Path, run: Run) -> SAE:

@@ -218,7 +218,7 @@ def _datasets(warehouse: Warehouse, names: set[str]) -> Iterator[Problem]:
             yield Problem(None, None, "raw.datasets", f"data set {name} is not there")
         for table in DATASET_TABLES if row else ():
             expected = row[0].get(f"n_{table}")
-            count = _count(warehouse, f"raw.{table}", "dataset", name)
+            count = _count(warehouse, f"raw.{table}", dataset=name)
             if None not in (expected, count) and count != expected:
                 what = f"has {count} rows of data set {name}, not {expected}"
                 yield Problem(None, None, f"raw.{table}", what)
@@ -234,15 +234,14 @@ def _run_rows(warehouse: Warehouse, run: Run, done: list[str]) -> Iterator[Probl
         yield Problem(run.run_id, "train", "raw.runs", what)
     for stage in (one for one in STORED if one in done and run.kind == "sae"):
         for table in STORED[stage]:
-            if table == GROUPS and _lacks_groups(warehouse, run.run_id):
-                yield Problem(run.run_id, stage, table, "has no rows of the run")
-            elif table == GROUPS:
-                continue
+            if table == GROUPS:
+                if _lacks_groups(warehouse, run.run_id):
+                    yield Problem(run.run_id, stage, table, "has no rows of the run")
             elif not warehouse.exists(table):
                 yield Problem(run.run_id, stage, table, "is missing")
             elif table in MAY_BE_EMPTY:
                 continue
-            elif _count(warehouse, table, "run_id", run.run_id) == 0:
+            elif _count(warehouse, table, run_id=run.run_id) == 0:
                 yield Problem(run.run_id, stage, table, "has no rows of the run")
 
 
@@ -250,23 +249,18 @@ def _lacks_groups(warehouse: Warehouse, run_id: str) -> bool:
     """Whether a run has interpretable latents and no groups of them."""
     if not warehouse.exists("confidence.scores"):
         return False
-    query = "select count(*) from confidence.scores where run_id = $r and status = 'interpretable'"
-    try:
-        n = warehouse.probe(query, {"r": run_id}).item()
-    except duckdb.Error as error:
-        if is_damage(error):
-            return False
-        raise
+    n = _count(warehouse, "confidence.scores", run_id=run_id, status="interpretable")
     # a table that cannot be read has been named already
     there = warehouse.exists(GROUPS)
-    return n > 0 and (not there or _count(warehouse, GROUPS, "run_id", run_id) == 0)
+    return bool(n) and (not there or _count(warehouse, GROUPS, run_id=run_id) == 0)
 
 
-def _count(warehouse: Warehouse, table: str, column: str, value: str) -> int | None:
-    """Rows of a table with this value; None when it cannot be read, which has been said."""
-    query = f"select count(*) from {statements.name(table)} where {column} = $value"
+def _count(warehouse: Warehouse, table: str, **values: str) -> int | None:
+    """Rows of a table with these values; None when it cannot be read, which has been said."""
+    where = " and ".join(f"{column} = ${column}" for column in values)
+    query = f"select count(*) from {statements.name(table)} where {where}"
     try:
-        return int(warehouse.probe(query, {"value": value}).item())
+        return int(warehouse.probe(query, values).item())
     except duckdb.Error as error:
         if is_damage(error):
             return None

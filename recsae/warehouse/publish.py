@@ -65,7 +65,7 @@ def refresh_views(session: Session) -> None:
     for kind in PUBLISHED_BY:
         query = load(relation_of(kind))
         folders = _readable(session, query, published_folders(session, kind))
-        _create(session, query, statements.parquet_view(query, folders))
+        create_view(session, query, statements.parquet_view(query, folders))
     refresh_summaries(session)
 
 
@@ -82,10 +82,11 @@ def refresh_summaries(session: Session, reading: str | None = None) -> None:
             others = encoded - {folder.name.removeprefix("run_id=") for folder in folders}
             lacking = absent(query, built)
             text = statements.summary_view(query, folders, sorted(others), lacking)
-            _create(session, query, text)
+            create_view(session, query, text)
 
 
-def _create(session: Session, query: Query, text: str) -> None:
+def create_view(session: Session, query: Query, text: str) -> None:
+    """Run the statement that creates the view of a query, and comment on it and its columns."""
     session.execute(text)
     for statement in statements.comments(query, "view"):
         session.execute(statement)

@@ -39,19 +39,25 @@ PLANS = {
 }
 
 
+def summaries_of(stage: str) -> list[str]:
+    """Kinds of summary that a stage keeps."""
+    return [kind for kind, (_, made_by) in SUMMARISED_BY.items() if made_by == stage]
+
+
 def summary_texts(stage: str) -> list[str]:
-    """Queries of the summaries that a stage keeps: what changes them has it run again."""
-    return [load(relation_of(k)).text for k, (_, by) in SUMMARISED_BY.items() if by == stage]
+    """Their queries: what changes them has the stage run again."""
+    return [load(relation_of(kind)).text for kind in summaries_of(stage)]
 
 
-def write_summary(session: Session, kind: str, sources: Mapping[str, str], target: Path) -> None:
-    """Write the Parquet files of a summary of one run into the folder ``target``.
+def write_summary(session: Session, kind: str, sources: Mapping[str, str], temp: Path) -> Path:
+    """Write the Parquet files of a summary of one run into a folder in ``temp``; returns it.
 
     ``sources`` are queries for the Parquet relations that it reads, raw.activations among them,
     with the rows of that run alone; views over them stay in ``session``, which has all the others.
     """
     query, plan = load(relation_of(kind)), PLANS[kind]
     ranges = list(_ranges(session, sources[ACTIVATIONS], plan.by))
+    target = temp / kind
     target.mkdir(parents=True, exist_ok=True)
     for number, where in enumerate(ranges):
         for relation, source in sources.items():
@@ -64,6 +70,7 @@ def write_summary(session: Session, kind: str, sources: Mapping[str, str], targe
         session.execute(statements.part_view(load(relation), source, None))
     if plan.n_summed and len(ranges) > 1:
         _add_up(session, query, plan.n_summed, target)
+    return target
 
 
 def _ranges(session: Session, source: str, by: str) -> Iterator[str | None]:

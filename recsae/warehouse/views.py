@@ -22,6 +22,5 @@ def refresh_people_views(session: Session, reading: str | None = None) -> None:
     built = stored_columns(session)
     for query in queries(VIEWS):
         if reading is None or reading in query.reads:
-            session.execute(statements.people_view(query, absent(query, built)))
-            for statement in statements.comments(query, "view"):
-                session.execute(statement)
+            text = statements.people_view(query, absent(query, built))
+            publish.create_view(session, query, text)

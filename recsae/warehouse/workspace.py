@@ -67,22 +67,18 @@ class Workspace(Session):
             self.insert(relation, frame)
         self.execute(statements.file_view(load(INTERACTIONS), interactions))
         for kind in PUBLISHED_BY:
-            query, folder = load(f"raw.{kind}"), self._folder(kind, run)
+            query, folder = load(f"raw.{kind}"), parquet_folder(self.root, kind, _owner(kind, run))
             self.execute(statements.parquet_view(query, [folder] if has_parquet(folder) else []))
-
-    def _folder(self, kind: str, run: Run) -> Path:
-        owner = run.run_id if PUBLISHED_BY[kind][0] == "sae" else str(run.parent_run_id)
-        return parquet_folder(self.root, kind, owner)
 
     def sources(self, run: Run) -> dict[str, str]:
         """Queries for the Parquet relations of the run and its recommender, by relation."""
-        return {
-            f"raw.{kind}": statements.of_run(
-                load(f"raw.{kind}"), folder.name.removeprefix("run_id="), folder
-            )
-            for kind in PUBLISHED_BY
-            if has_parquet(folder := self._folder(kind, run))
-        }
+        found = {}
+        for kind in PUBLISHED_BY:
+            owner = _owner(kind, run)
+            folder = parquet_folder(self.root, kind, owner)
+            if has_parquet(folder):
+                found[f"raw.{kind}"] = statements.of_run(load(f"raw.{kind}"), owner, folder)
+        return found
 
     def build(self, relation: str, params: Mapping[str, object], *, append: bool = False) -> None:
         """Make (or append to) a relation from its file, with the parameters that it takes.
@@ -106,6 +102,11 @@ class Workspace(Session):
     def frame(self, relation: str) -> pl.DataFrame:
         """All rows of a relation."""
         return self.sql(f"from {statements.name(relation)}")
+
+
+def _owner(kind: str, run: Run) -> str:
+    """Which of an SAE run and its recommender publishes a kind of Parquet folder."""
+    return run.run_id if PUBLISHED_BY[kind][0] == "sae" else str(run.parent_run_id)
 
 
 def _rows(warehouse: Warehouse, relation: str, run: Run) -> pl.DataFrame:

@@ -65,7 +65,7 @@ def mended(base: Path, what: str, forked: Forker) -> Undisturbed:
     MENDING[what][0](own)
     done = forked.run(words_of(what, own), Place(own.root, own.data))
     assert done.code == 0, (done.out, done.err)
-    return Undisturbed(done.seconds, done.out, snapshot(own.root))
+    return Undisturbed(done.seconds, done.out, snapshot(own.root), own)
 
 
 def killed_and_repeated(base: Path, what: str, forked: Forker, moment: float) -> None:

@@ -13,6 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from recsae.errors import DataError
+from recsae.sae import encode
 from recsae.stages.encode import summarise
 from recsae.warehouse import Warehouse, gc, load, publish, statements, summaries
 from recsae.warehouse.connection import connect
@@ -26,13 +27,7 @@ if TYPE_CHECKING:
     from stages.finished import Finished
 
 KINDS = sorted(SUMMARISED_BY)
-ACTIVATIONS = {
-    "latent_id": pl.Int32,
-    "case_id": pl.Int64,
-    "user_id": pl.Int32,
-    "item_id": pl.Int32,
-    "value": pl.Float32,
-}
+ACTIVATIONS = pl.Schema(encode.ACTIVATIONS)
 
 
 def summary(warehouse: Warehouse, kind: str) -> pl.DataFrame:
@@ -232,8 +227,8 @@ def test_ranges_of_what_confidence_counts(own: Finished, tmp_path: Path) -> None
     ):
         patch.setattr(summaries, "ROW_GROUP", 100)
         for kind, rows in want.items():
-            summaries.write_summary(workspace, kind, workspace.sources(run), tmp_path / kind)
-            kept = statements.of_run(load(relation_of(kind)), own.sae, tmp_path / kind)
+            folder = summaries.write_summary(workspace, kind, workspace.sources(run), tmp_path)
+            kept = statements.of_run(load(relation_of(kind)), own.sae, folder)
             assert workspace.sql(f"from ({kept}) order by all").equals(rows)
     assert len(list((tmp_path / "user_concepts").iterdir())) > 1
     assert len(list((tmp_path / "latent_positions").iterdir())) == 1
