@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from recsae.config import ConceptsConfig, ConfidenceConfig, SAEConfig, TrainConfig
-from recsae.datasets import read_dataset
+from recsae.datasets import read_dataset, read_info
 from recsae.errors import DataError, RecsaeError
 from recsae.progress import Reporter
 from recsae.stages.concepts import concepts
@@ -32,6 +32,7 @@ from recsae.warehouse import Run, StageState, Warehouse, run_lock, statements, t
 from recsae.warehouse.check import (
     Problem,
     check,
+    datasets_problems,
     file_problem,
     readable_tables,
     stored_tables,
@@ -40,7 +41,14 @@ from recsae.warehouse.checksums import RECORD, parquet_path, results_in, run_pat
 from recsae.warehouse.files import DATABASE, clean_leftovers, is_safe
 from recsae.warehouse.publish import KINDS
 from recsae.warehouse.record import Record, keep_record, read_record, record_path, restore
-from recsae.warehouse.runs import CONTROLS, STAGES, STORED, Stage
+from recsae.warehouse.runs import (
+    CONTROLS,
+    STAGES,
+    STORED,
+    Stage,
+    dataset_name,
+    dataset_version,
+)
 from recsae.warehouse.store import DATASET_TABLES
 
 SIDES = "staging.user_sides"
@@ -91,8 +99,7 @@ def repair(
     for run_id in dict.fromkeys(problem.run_id for problem in problems if problem.run_id):
         own = [problem for problem in problems if problem.run_id == run_id]
         if missing := _lacks_dataset(job.root, run_id):
-            needs = f"needs data set {missing}; recsae data prepare {missing}, then repair again"
-            job.result.left.append(f"{run_id}: {needs}")
+            job.result.left.append(f"{run_id}: {missing}, then repair again")
             continue
         for stage in STAGES:
             if bad := [problem for problem in own if problem.stage == stage]:
@@ -117,10 +124,15 @@ def _is_known(root: Path, ref: str | None) -> bool:
 
 
 def _lacks_dataset(root: Path, run_id: str) -> str | None:
-    """The data set of a run, where the database does not have it."""
+    """What to do where the database does not have the data set of a run."""
     with Warehouse.open(root, read_only=True) as warehouse:
-        dataset = warehouse.run(run_id).dataset
-        return None if warehouse.dataset_info(dataset) else dataset
+        run = warehouse.run(run_id)
+        if warehouse.dataset_info(run.dataset):
+            return None
+    needs, name = f"needs data set {run.dataset}", run.dataset_name
+    if name == run.dataset:
+        return f"{needs}; recsae data prepare {name}"
+    return f"{needs}, the content that {name} had; prepare {name} of those files, train on it"
 
 
 def _write_record(job: _Repair, run_id: str) -> None:
@@ -236,8 +248,13 @@ def _train(job: _Repair, root: Path, run: Run, state: StageState, *, force: bool
     if run.kind == "sae":
         config = SAEConfig.from_json(state.params)
         return train_sae(root, str(run.parent_run_id), config, force=force, reporter=reporter)
-    settings = TrainConfig.from_json(run.params)
-    return train(root, job.data, run.model, run.dataset, settings, force=force, reporter=reporter)
+    settings, name = TrainConfig.from_json(run.params), run.dataset_name
+    if read_info(name, job.data)["fingerprint"] != run.data_fingerprint:
+        raise DataError(
+            f"data set {name!r} is prepared with other content than the run was made from",
+            f"recsae data prepare {name} --force, of the files that it was made from",
+        )
+    return train(root, job.data, run.model, name, settings, force=force, reporter=reporter)
 
 
 def _cannot_run(run: Run, state: StageState | None) -> str | None:
@@ -319,8 +336,15 @@ def _link(path: Path, target: Path) -> None:
 
 
 def _repair_database(job: _Repair, problems: list[Problem]) -> None:
-    """Put all tables that can still be read into a new database; the old file is kept aside."""
+    """Put all tables that can still be read into a new database; the old file is kept aside.
+
+    Where only rows of data sets are missing these data sets are loaded again.
+    """
     tables, unreadable = readable_tables(job.root)
+    sets = {f"raw.{table}" for table in (*DATASET_TABLES, "datasets")}
+    if not unreadable and {problem.place for problem in problems} <= sets:
+        _load_datasets(job, incomplete=True)
+        return
     lost = set(unreadable)
     lost |= {problem.place for problem in problems}
     if lost & {DATABASE, "raw.runs", "raw.stages"}:
@@ -329,7 +353,6 @@ def _repair_database(job: _Repair, problems: list[Problem]) -> None:
     if job.dry_run:
         job.result.done.append(f"a new database without {', '.join(sorted(lost))}")
         return
-    sets = {f"raw.{table}" for table in (*DATASET_TABLES, "datasets")}
     # raw.meta of the new file has it that the views are to be made
     skipped = {"raw.meta"} | lost | (sets if lost & sets else set())
     with temp_folder(job.root, "repair") as temp:
@@ -392,27 +415,45 @@ def _kept(root: Path) -> Path:
     return path
 
 
-def _load_datasets(job: _Repair) -> None:
-    """Load the data sets of all runs again, where they are still prepared as they were."""
+def _load_datasets(job: _Repair, *, incomplete: bool = False) -> None:
+    """Load the data sets of all runs again, where they are still prepared as they were.
+
+    With ``incomplete`` only those of which rows are missing; what there is of one that cannot be
+    loaded stays.
+    """
     with Warehouse.open(job.root, read_only=True) as warehouse:
         used = warehouse.sql(
             "select distinct dataset, data_fingerprint from raw.runs order by all"
         ).rows()
-    for name, fingerprint in used:
-        try:
-            content = read_dataset(name, job.data)
-        except RecsaeError as error:
-            job.result.left.append(f"data set {name}: {error}; {error.hint}")
-            continue
-        if content.fingerprint != fingerprint:
-            other = f"data set {name} is prepared with other content than its runs were trained on"
-            job.result.left.append(f"{other}; recsae data prepare {name} --force")
-            continue
-        with Warehouse.open(job.root) as warehouse:
-            warehouse.load_dataset(
-                content.users, content.items, content.item_tags, content.interactions, content.info
-            )
-        job.result.done.append(f"data set {name} is loaded again")
+        if incomplete:
+            used = [row for row in used if any(datasets_problems(warehouse, {row[0]}))]
+    for version, fingerprint in used:
+        _load_dataset(job, version, fingerprint)
+
+
+def _load_dataset(job: _Repair, version: str, fingerprint: str) -> None:
+    name = dataset_name(version)
+    try:
+        content = read_dataset(name, job.data)
+    except RecsaeError as error:
+        job.result.left.append(f"data set {version}: {error.message}; {error.hint}")
+        return
+    if content.fingerprint != fingerprint:
+        lost = dataset_version(name, fingerprint)
+        other = (
+            f"data set {lost}: {name} is prepared with other content than its runs were made from"
+        )
+        job.result.left.append(f"{other}; recsae data prepare {name} --force, of the old files")
+        return
+    if job.dry_run:
+        job.result.done.append(f"data set {name} would be loaded again")
+        return
+    with Warehouse.open(job.root) as warehouse, warehouse.transaction():
+        warehouse.drop_dataset(version)
+        warehouse.load_dataset(
+            content.users, content.items, content.item_tags, content.interactions, content.info
+        )
+    job.result.done.append(f"data set {name} is loaded again")
 
 
 def _start_anew(job: _Repair) -> None:

@@ -93,9 +93,9 @@ def train_hint(run: Run) -> str:
     if command := run.params.get("command"):
         return str(command)
     if imported := run.params.get("imported"):
-        return f"recsae import rechorus {imported} --model {run.model} --dataset {run.dataset}"
+        return f"recsae import rechorus {imported} --model {run.model} --dataset {run.dataset_name}"
     stage = " --stage pretrain" if run.params.get("stage") == "pretrain" else ""
-    return f"recsae train {run.model} {run.dataset}{stage}"
+    return f"recsae train {run.model} {run.dataset_name}{stage}"
 
 
 def require_cases(warehouse: Warehouse, run: Run) -> None:
@@ -111,7 +111,7 @@ def require_one_vector(stored: Stored, run: Run) -> None:
         raise UsageError(
             f"run {run.run_id!r} is the pretraining stage of {run.model} and has "
             f"{stored.vectors.shape[1]} vectors per case",
-            f"recsae train {run.model} {run.dataset}",
+            f"recsae train {run.model} {run.dataset_name}",
         )
 
 
@@ -129,12 +129,14 @@ def load_stored(root: Path, run: Run) -> Stored:
             "select user_id, position from raw.cases where run_id = $run_id order by case_id",
             {"run_id": run.run_id},
         )
+        # as of now: other content may have taken the name of its data set over
+        dataset = {"d": warehouse.run(run.run_id).dataset}
         sizes = warehouse.sql(
-            "select n_users, n_items from raw.datasets where dataset = $d", {"d": run.dataset}
+            "select n_users, n_items from raw.datasets where dataset = $d", dataset
         ).row(0)
         interactions = warehouse.sql(
             "select user_id, position, item_id, split from raw.interactions where dataset = $d",
-            {"d": run.dataset},
+            dataset,
         )
     if len(cases) != len(vectors):
         raise DataError(

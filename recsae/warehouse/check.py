@@ -159,7 +159,7 @@ def readable_tables(root: Path) -> tuple[list[str], list[str]]:
 
 def _check_books(warehouse: Warehouse, runs: Sequence[Run], found: Found) -> list[_Stage]:
     """Check what the database says about the runs; the stages whose files are to be checked."""
-    found.problems += _datasets(warehouse, {run.dataset for run in runs})
+    found.problems += datasets_problems(warehouse, {run.dataset for run in runs})
     stages: list[_Stage] = []
     for run in runs:
         states = warehouse.sql(
@@ -210,7 +210,7 @@ def _stage(warehouse: Warehouse, run: Run, stage: str) -> _Stage:
     return _Stage(run, stage, known, int(counted[0]) if counted else None)
 
 
-def _datasets(warehouse: Warehouse, names: set[str]) -> Iterator[Problem]:
+def datasets_problems(warehouse: Warehouse, names: set[str]) -> Iterator[Problem]:
     """Data sets of which rows are gone."""
     for name in sorted(names):
         row = warehouse.sql("from raw.datasets where dataset = $d", {"d": name}).to_dicts()

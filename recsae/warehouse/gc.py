@@ -91,6 +91,7 @@ def _delete_rows(warehouse: Warehouse, runs: list[str]) -> None:
         warehouse.note_stages(run_id, {})
         warehouse.execute("delete from raw.meta where key = $key", {"key": note["key"]})
         warehouse.execute("insert into raw.meta values ($key, $now)", note)
+    warehouse.drop_unused_versions()
     refresh_views(warehouse)
 
 

@@ -17,7 +17,7 @@ import polars as pl
 
 from recsae.errors import DataError
 from recsae.warehouse.checksums import RECORD, run_path
-from recsae.warehouse.runs import Runs
+from recsae.warehouse.runs import Runs, dataset_name
 from recsae.warehouse.sql import load
 
 FORMAT = 1
@@ -40,6 +40,8 @@ def record(warehouse: Runs, run_id: str) -> Record:
             {"run_id": run_id},
         ).to_dicts()
         found[key] = [_plain(row) for row in rows]
+    # the fingerprint says which version; its name changes when other content takes it over
+    found["runs"][0]["dataset"] = dataset_name(found["runs"][0]["dataset"])
     found["parent_vectors"] = _vectors(warehouse, found["runs"][0]["parent_run_id"])
     return found
 

@@ -72,6 +72,20 @@ KEY_METRICS = {
 """Final metrics that identify a run in a listing, as (split, metric)."""
 
 
+VERSION_MARK = "@"
+"""Between the name of a data set and the start of its fingerprint; no name has it."""
+
+
+def dataset_version(name: str, fingerprint: str) -> str:
+    """What content of a data set is stored as once other content has its name."""
+    return f"{name}{VERSION_MARK}{fingerprint[:8]}"
+
+
+def dataset_name(version: str) -> str:
+    """The name under which a data set is prepared, of any version of it."""
+    return version.partition(VERSION_MARK)[0]
+
+
 @dataclass(frozen=True)
 class Run:
     """A row of raw.runs."""
@@ -89,6 +103,11 @@ class Run:
     started: datetime
     """UTC, without a time zone."""
     seconds: float | None
+
+    @property
+    def dataset_name(self) -> str:
+        """The name under which its data set is prepared, whatever content that has by now."""
+        return dataset_name(self.dataset)
 
 
 @dataclass(frozen=True)
@@ -151,7 +170,7 @@ class Runs(Session):
             "run_id": run_id,
             "kind": kind,
             "parent_run_id": parent_run_id,
-            "dataset": dataset,
+            "dataset": self._version_of(dataset, data_fingerprint),
             "model": model,
             "params": _json(params),
             "data_fingerprint": data_fingerprint,
@@ -165,6 +184,23 @@ class Runs(Session):
             self._insert_row("raw.runs", values)
             publish.refresh_views(self)
         return self.run(run_id)
+
+    def _version_of(self, dataset: str, fingerprint: str) -> str:
+        """The stored version of a data set with this fingerprint.
+
+        DataError when another process has loaded other content since this one read it, and no run
+        was made from the old.
+        """
+        name = dataset_name(dataset)
+        stored = dict(self.sql("select dataset, fingerprint from raw.datasets").rows())
+        if stored.get(name, fingerprint) == fingerprint:
+            return name
+        version = dataset_version(name, fingerprint)
+        if version not in stored:
+            raise DataError(
+                f"data set {name!r} was replaced by other content just now", "repeat the command"
+            )
+        return version
 
     def _forget(self, run_id: str) -> None:
         key = {"run_id": run_id}
@@ -449,9 +485,9 @@ class Runs(Session):
     def require_stage(self, run_id: str, stage: Stage, hint: str) -> StageState:
         """The state of a stage that is done; MissingStageError with the hint when it is not.
 
-        DataError when its files cannot be opened, or when its data set is another one by now.
+        DataError when its files cannot be opened, or when its data set is not there as it was.
         """
-        self._require_same_data(self.run(run_id))
+        self._require_its_data(self.run(run_id))
         state = self.stage_state(run_id, stage)
         if state is None or state.status != "done":
             status = f"is {state.status}" if state else "has not run"
@@ -462,17 +498,15 @@ class Runs(Session):
             raise MissingStageError(f"stage {stage} of run {run_id!r} has lost its files", hint)
         return state
 
-    def _require_same_data(self, run: Run) -> None:
-        """A data set of the same name with other content has other ids, titles and splits."""
-        found = self.sql(
-            "select fingerprint from raw.datasets where dataset = $dataset",
-            {"dataset": run.dataset},
-        )["fingerprint"]
-        if len(found) and found.item() != run.data_fingerprint:
+    def _require_its_data(self, run: Run) -> None:
+        """A data set with other content has other ids, titles and splits."""
+        stored = dict(self.sql("select dataset, fingerprint from raw.datasets").rows())
+        has_it = stored.get(run.dataset) == run.data_fingerprint
+        if dataset_name(run.dataset) in stored and not has_it:
             raise DataError(
-                f"data set {run.dataset!r} was prepared anew, with other content, after run "
-                f"{run.run_id!r} was trained on it",
-                f"recsae train {run.model} {run.dataset}"
+                f"the content of data set {run.dataset_name!r} that run {run.run_id!r} was made "
+                "from is no longer in the warehouse",
+                f"recsae train {run.model} {run.dataset_name}"
                 if run.kind == "recommender"
                 else f"train its recommender {run.parent_run_id} and the autoencoder again",
             )

@@ -25,7 +25,7 @@ from recsae.warehouse import migrations, publish, statements
 from recsae.warehouse.catalog import added_columns, stored_columns
 from recsae.warehouse.connection import connect, open_error
 from recsae.warehouse.files import DATABASE, clean_leftovers, safe_name, temp_folder
-from recsae.warehouse.runs import Runs
+from recsae.warehouse.runs import VERSION_MARK, Runs, dataset_name, dataset_version
 from recsae.warehouse.session import Trace
 from recsae.warehouse.sql import RAW, REPORT, SUMMARIES, VIEWS, Query, load, queries, stages
 from recsae.warehouse.views import refresh_people_views
@@ -216,25 +216,77 @@ class Warehouse(Runs):
     ) -> bool:
         """Store a canonical data set under ``info['name']``; False when it is already there.
 
-        The same fingerprint means the same content. Another one replaces all rows of the data set.
+        The same fingerprint means the same content. Other content takes the name over; what had it
+        is kept under ``dataset_version`` for as long as there is a run that was made from it, and
+        such a run names that version, so it always joins the rows that it was made from.
         """
-        dataset = safe_name("data set", str(info["name"]))
+        dataset, fingerprint = safe_name("data set", str(info["name"])), str(info["fingerprint"])
         known = self.dataset_info(dataset)
-        if known and known.get("fingerprint") == info["fingerprint"]:
+        if known and known.get("fingerprint") == fingerprint:
             return False
         frames = dict(zip(DATASET_TABLES, (users, items, item_tags, interactions), strict=True))
         with self.transaction():
-            for table, frame in frames.items():
-                self.execute(f"delete from raw.{table} where dataset = $d", {"d": dataset})
-                self.insert(f"raw.{table}", frame.with_columns(dataset=pl.lit(dataset)))
-                self.check(f"raw.{table}", dataset)
-            self.execute("delete from raw.datasets where dataset = $d", {"d": dataset})
-            counts = {f"n_{table}": len(frame) for table, frame in frames.items()}
-            self._insert_row("raw.datasets", _dataset_row(dataset, info, counts))
+            if known:
+                self._rename_dataset(dataset, dataset_version(dataset, str(known["fingerprint"])))
+            if not self._rename_dataset(dataset_version(dataset, fingerprint), dataset):
+                self._insert_dataset(dataset, frames, info)
+            self._point_runs(dataset, fingerprint)
+            self.drop_unused_versions()
         return True
 
+    def _insert_dataset(
+        self, dataset: str, frames: Mapping[str, pl.DataFrame], info: Mapping[str, Any]
+    ) -> None:
+        for table, frame in frames.items():
+            self.insert(f"raw.{table}", frame.with_columns(dataset=pl.lit(dataset)))
+            self.check(f"raw.{table}", dataset)
+        counts = {f"n_{table}": len(frame) for table, frame in frames.items()}
+        self._insert_row("raw.datasets", _dataset_row(dataset, info, counts))
+
+    def _rename_dataset(self, dataset: str, name: str) -> bool:
+        """Give the rows of a data set another name; whether there are any."""
+        if self.dataset_info(dataset) is None:
+            return False
+        for table in (*DATASET_TABLES, "datasets"):
+            self.execute(
+                f"update raw.{table} set dataset = $name where dataset = $dataset",
+                {"dataset": dataset, "name": name},
+            )
+        return True
+
+    def _point_runs(self, name: str, fingerprint: str) -> None:
+        """Have all runs on a data set name the version of it that they were made from."""
+        for version, known in self.sql(
+            "select distinct dataset, data_fingerprint from raw.runs order by all"
+        ).rows():
+            if dataset_name(version) == name:
+                right = name if known == fingerprint else dataset_version(name, known)
+                self.execute(
+                    "update raw.runs set dataset = $right "
+                    "where dataset = $version and data_fingerprint = $known and dataset <> $right",
+                    {"right": right, "version": version, "known": known},
+                )
+
+    def drop_unused_versions(self) -> None:
+        """Delete the replaced content of data sets that no run was made from any more."""
+        unused = self.sql(
+            "select dataset from raw.datasets where contains(dataset, $mark) "
+            "and dataset not in (select dataset from raw.runs) order by dataset",
+            {"mark": VERSION_MARK},
+        )["dataset"]
+        for version in unused:
+            self.drop_dataset(version)
+
+    def drop_dataset(self, version: str) -> None:
+        """Delete every row of a data set, or of a version of it."""
+        for table in (*DATASET_TABLES, "datasets"):
+            self.execute(f"delete from raw.{table} where dataset = $version", {"version": version})
+
     def dataset_info(self, dataset: str) -> dict[str, Any] | None:
-        """The ``dataset.json`` of a loaded data set; None when it is not loaded."""
+        """The ``dataset.json`` of a loaded data set; None when it is not loaded.
+
+        ``dataset`` is as in raw.runs: a name, or the version of a name.
+        """
         frame = self.sql("select info from raw.datasets where dataset = $d", {"d": dataset})
         return dict(json.loads(frame.item())) if len(frame) else None
 

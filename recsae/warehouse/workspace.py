@@ -45,11 +45,13 @@ class Workspace(Session):
         with temp_folder(root, run.run_id) as temp:
             interactions = temp / "interactions.parquet"
             with Warehouse.open(root, read_only=True) as warehouse:
+                # as of now: other content may have taken the name of its data set over
+                dataset = {"d": warehouse.run(run.run_id).dataset}
                 copies = {name: _rows(warehouse, name, run) for name in ("raw.runs", *relations)}
                 for name in DATASET_RELATIONS:
-                    copies[name] = warehouse.sql(statements.rows_of(name), {"d": run.dataset})
+                    copies[name] = warehouse.sql(statements.rows_of(name), dataset)
                 rows = statements.rows_of(INTERACTIONS)
-                warehouse.execute(statements.copy_parquet(rows, interactions), {"d": run.dataset})
+                warehouse.execute(statements.copy_parquet(rows, interactions), dataset)
             workspace = cls(connect(None, root, read_only=False, wait=0), root, read_only=False)
             workspace._trace = trace
             try:

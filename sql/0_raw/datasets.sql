@@ -2,7 +2,8 @@
 -- grain:  dataset
 -- reads:  none
 -- yields:
---   dataset        VARCHAR   name of the data set
+--   dataset        VARCHAR   name of the data set; NAME@FINGERPRINT for content that other content
+--                            has taken the name of, while a run that was made from it is there
 --   fingerprint    VARCHAR   sha256 of the canonical content
 --   info           JSON      the whole dataset.json: options, sources, counts, dropped rows
 --   n_users        BIGINT    users with at least one interaction

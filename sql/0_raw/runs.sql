@@ -5,7 +5,7 @@
 --   run_id           VARCHAR   short, readable and unique
 --   kind             VARCHAR   recommender or sae
 --   parent_run_id    VARCHAR   of an sae: its recommender; of a finetuned one: the pretrained
---   dataset          VARCHAR   name of the data set
+--   dataset          VARCHAR   data set that it was made from, as in raw.datasets
 --   model            VARCHAR   name of the model
 --   params           JSON      the configuration
 --   data_fingerprint VARCHAR   fingerprint of the data set it was trained on

@@ -5,7 +5,7 @@
 --   run_id             VARCHAR   short, readable and unique
 --   kind               VARCHAR   recommender or sae
 --   recommender_run_id VARCHAR   of an sae: the run whose vectors it explains; else NULL
---   dataset            VARCHAR   name of the data set
+--   dataset            VARCHAR   data set that it was made from, as in raw.datasets
 --   model              VARCHAR   name of the model
 --   status             VARCHAR   running, done or failed
 --   stages             VARCHAR[] stages that are done, in the order of their start

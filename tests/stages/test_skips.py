@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -187,21 +188,37 @@ def test_run_twice(cli: Cli, at: Finished, tmp_path: Path, monkeypatch: pytest.M
 def test_a_data_set_prepared_anew_with_other_content(
     cli: Cli, at: Finished, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Its ids mean other users and items: what was trained before must not be read with them."""
-    shown = cli("report").out
+    """A run goes on meaning the users and items that it was trained on, in every command."""
+    questions = (
+        *(("report", at.sae, "--top", 0), ("latent", at.sae, 0), ("evaluate", at.sae)),
+        ("query", "report.latent_decoder_items", "-p", "run_id", at.sae, "-p", "latent_id", 0),
+        ("query", "from case_latents order by all", "--format", "csv"),
+        ("query", TITLES, "--format", "csv"),
+    )
+    before = [cli(*words) for words in questions]
     monkeypatch.setenv("RECSAE_DATA", str(tmp_path / "data"))
     sizes = ("--concepts", 4, "--users", 60, "--items", 80)
     assert cli("data", "prepare", "planted", *sizes).code == 0
-    assert cli("report").out == shown  # the warehouse still has the data of the runs
     assert cli("train", "BPRMF", "planted", "--epochs", 1).code == 0
-    for words in (
-        *(("report", at.sae), ("latent", at.sae, 0), ("evaluate", at.sae)),
-        *(("sae", "train", at.recommender), ("sae", "encode", at.sae)),
-        *(("concepts", at.sae), ("confidence", at.sae)),
-    ):
-        refused = cli(*words)
-        assert (refused.code, refused.out) == (1, ""), refused.err
-        assert "data set 'planted' was prepared anew, with other content" in refused.err
+    for words, first in zip(questions, before, strict=True):
+        again = cli(*words)
+        assert again.code == first.code == 0, again.err
+        assert re.sub(r"planted@[0-9a-f]{8}", "planted", again.out) == first.out, words
+    assert "already done" in cli("sae", "encode", at.sae).err
+    assert cli("sae", "train", at.recommender, "--epochs", 1).code == 0
+    forced = cli("confidence", at.sae, "--force")
+    assert forced.code == 0, forced.err
+    assert cli("check").code == 0
+
+
+TITLES = """
+select r.run_id, a.case_id, a.latent_id, i.title, u.source_user_id
+from raw.activations as a
+join raw.runs as r using (run_id)
+join raw.items as i using (dataset, item_id)
+join raw.users as u using (dataset, user_id)
+order by all
+"""
 
 
 @pytest.mark.parametrize("relation", ["confidence.scores", "confidence.concept_groups"])

@@ -75,6 +75,21 @@ def test_results_are_kept_and_forgotten_rows_go(old: Path) -> None:
         assert found.rows() == [(0, None, None), (1, "War", 0.8)]
 
 
+def test_runs_on_replaced_content_name_it(old: Path) -> None:
+    """Layout 2 had them join whatever content the name has now."""
+    with duckdb.connect(str(old / "recsae.duckdb")) as connection:
+        connection.execute(
+            "insert into raw.datasets select * replace (fingerprint as fingerprint) from "
+            "(values ('toy', 'g', '{}', 1, 1, 1, 1, now()::timestamp)) as t (dataset, fingerprint, "
+            "info, n_users, n_items, n_interactions, n_item_tags, loaded)"
+        )
+        connection.execute("update raw.runs set data_fingerprint = 'g' where run_id = 'rec'")
+    open_and_close(old)
+    with Warehouse.open(old, read_only=True) as warehouse:
+        found = warehouse.sql("select run_id, dataset from raw.runs order by all").rows()
+    assert found == [("rec", "toy"), ("sae", "toy@f")]
+
+
 def tables(root: Path) -> dict[str, str]:
     """Text of every table of raw, with its types and checks."""
     with duckdb.connect(str(root / "recsae.duckdb"), read_only=True) as connection:
