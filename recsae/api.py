@@ -295,7 +295,8 @@ class Warehouse:
     def confidence(self, run: str = "latest", *, force: bool = False, **options: Any) -> str:
         """Verify the concepts of an SAE run on held-out users and items; returns its id.
 
-        ``options`` are the fields of ConfidenceConfig: permutations=20, min_active=20, ...
+        ``options`` are the fields of ConfidenceConfig: permutations=20, min_active=20,
+        min_users=10, ...
 
         >>> wh.confidence(sae, permutations=1) == sae
         True

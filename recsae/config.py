@@ -273,6 +273,8 @@ class ConfidenceConfig(StageConfig):
     """Rounds of tags permuted over items, the null."""
     min_active: int = 20
     """Held-out active cases below which a latent is too rare to judge."""
+    min_users: int = 10
+    """Held-out users with an active case below which a latent is too rare to judge."""
     min_confidence: float = 0.75
     """Least confidence of an interpretable latent."""
     max_q: float = 0.05
@@ -281,7 +283,7 @@ class ConfidenceConfig(StageConfig):
     """Strongest cases of the paper's protocol: half describe, half verify."""
 
     def __post_init__(self) -> None:
-        for name in ("active_cap", "permutations", "min_active"):
+        for name in ("active_cap", "permutations", "min_active", "min_users"):
             require(getattr(self, name) >= 1, option(name), getattr(self, name), "at least 1")
         require(self.n_strong >= 2, "--n-strong", self.n_strong, "at least 2")
         for name in ("min_confidence", "max_q"):

@@ -44,7 +44,7 @@ COUNTS = {
         *("top_items", "label_tags", "max_cases"),
         *("pool_cases", "popularity_bins", "n_examples"),
     ),
-    ConfidenceConfig: ("active_cap", "permutations", "min_active"),
+    ConfidenceConfig: ("active_cap", "permutations", "min_active", "min_users"),
 }
 RULES: list[tuple[type[StageConfig], str, Any, str]] = [
     *(

@@ -73,6 +73,9 @@ def confidence(
     min_active: Annotated[
         int | None, typer.Option(help="Fewest held-out active cases to judge. Default 20.")
     ] = None,
+    min_users: Annotated[
+        int | None, typer.Option(help="Fewest held-out users with one. Default 10.")
+    ] = None,
     min_confidence: Annotated[
         float | None, typer.Option(help="Least confidence of an interpretable latent: .75.")
     ] = None,
@@ -107,6 +110,7 @@ def confidence(
         permutations=permutations,
         active_cap=active_cap,
         min_active=min_active,
+        min_users=min_users,
         min_confidence=min_confidence,
         max_q=max_q,
         n_strong=n_strong,

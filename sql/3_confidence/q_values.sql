@@ -6,6 +6,7 @@
 --   $permutations BIGINT  rounds of permuted tags
 --   $label_tags   BIGINT  tags of the label
 --   $min_active   BIGINT  held-out active cases below which a latent is too rare to count
+--   $min_users    BIGINT  users of these cases below which it is too rare
 -- yields:
 --   run_id    VARCHAR the SAE run
 --   latent_id INTEGER 0-based; latents that are not too rare
@@ -17,7 +18,11 @@
 with counts as (
     select *
     from confidence.trial_counts
-    where run_id = $run_id and side = 'verify' and n_active >= $min_active
+    where
+        run_id = $run_id
+        and side = 'verify'
+        and n_active >= $min_active
+        and n_users >= $min_users
 ),
 
 targets as (

@@ -8,6 +8,7 @@
 --   $label_tags     BIGINT  tags of the label
 --   $profile_tags   BIGINT  tags of the whole profile
 --   $min_active     BIGINT  held-out active cases below which a latent is too rare to judge
+--   $min_users      BIGINT  users of these cases below which it is too rare
 --   $min_confidence DOUBLE  least confidence of an interpretable latent
 --   $max_q          DOUBLE  largest q-value of an interpretable latent
 -- yields:
@@ -134,6 +135,8 @@ joined as (
 rates as (
     select
         *,
+        -- the cases of one user are much alike: many of them are no sample of what it fires on
+        n_active >= $min_active and n_users >= $min_users as is_frequent,
         expected_hits / nullif(expected_hits + expected_alarms, 0) as precision
     from joined
 )
@@ -143,7 +146,7 @@ select
     latent_id,
     case
         when n_fired = 0 then 'dead'
-        when n_active < $min_active or balanced_accuracy is null then 'too rare'
+        when not is_frequent or balanced_accuracy is null then 'too rare'
         when
             has_label and balanced_accuracy >= $min_confidence and q_value <= $max_q
             then 'interpretable'
@@ -161,7 +164,7 @@ select
     null_mean,
     p_value,
     q_value,
-    if(n_active >= $min_active and trend_confidence >= $min_confidence, trend, null) as trend,
+    if(is_frequent and trend_confidence >= $min_confidence, trend, null) as trend,
     trend_confidence,
     n_fired,
     n_active,

@@ -78,6 +78,7 @@ CONFIDENCE: dict[str, Any] = {
     "active_cap": 50,
     "permutations": 2,
     "min_active": 5,
+    "min_users": 4,
     "min_confidence": 0.6,
     "max_q": 0.2,
     "n_strong": 6,
