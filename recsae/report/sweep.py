@@ -37,7 +37,7 @@ NOTES = (
     "* Pareto front: no other cell is as good in NDCG@10 kept (more is better), L0",
     "  (less) and share of concepts (more), and better in one of them, as shown.",
     "n: seeds; numbers are means over them, ± and SD the standard deviation.",
-    "FVU, L0: of held-out users. dead: latents that fire on no training vector.",
+    "FVU, L0: of held-out users. dead: latents that fire on no case.",
     "NDCG kept: per cent of the test NDCG@10. concepts: interpretable latents, and",
     "as a share of all. users: verifying ones with such a latent active.",
 )

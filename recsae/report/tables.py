@@ -59,6 +59,8 @@ def report(
     """
     parts: list[RenderableType] = [run_card(card), Text(), histogram_table(histogram), Text()]
     parts += [concepts_table(concepts, n_left), Text(), status_line(card)]
+    if not has_tags(card):
+        parts += [Text(), no_tags(card)]
     if controls:
         parts += [Text(), controls_table(card, controls)]
     return Group(*parts)
@@ -77,7 +79,7 @@ def run_card(card: Row) -> Group:
         (
             "SAE",
             f"{count(card['n_latents'], 'latent')}, k = {card['k']}, L0 {number(card['l0'], 1)}, "
-            f"dead {percent(card['dead_share'])}",
+            f"dead {percent(card['dead_share'])} (fire on no case)",
         ),
         (
             "",
@@ -203,11 +205,26 @@ def _adjective(trend: str) -> str:
 def status_line(card: Row) -> Group:
     """What is not in the list, so that nothing is silently dropped."""
     good, dead = card["n_interpretable"], card["n_dead"]
+    why = "their concept does not hold well enough" if has_tags(card) else "there are no tags"
     return Group(
         Text(f"Of {count(card['n_latents'], 'latent')} {good:,} {_are(good)} interpretable,"),
-        Text(f"{card['n_not_shown']:,} not shown: their concept does not hold well enough,"),
-        Text(f"{card['n_too_rare']:,} too rare: too few held-out cases to judge,"),
-        Text(f"{dead:,} dead: they never fire."),
+        Text(f"{card['n_not_shown']:,} not shown: {why},"),
+        Text(f"{card['n_too_rare']:,} too rare: too few held-out cases or users to judge,"),
+        Text(f"{dead:,} dead: they fire on no case of any user."),
+    )
+
+
+def has_tags(card: Row) -> bool:
+    """Whether there is anything to name a latent with; yes where the data set is not known."""
+    return card["n_item_tags"] != 0
+
+
+def no_tags(card: Row) -> Group:
+    """Why nothing is interpretable, and how to change that."""
+    return Group(
+        _text(f"Data set {card['dataset']} has no tags, and tags are what a latent is named by."),
+        Text("Prepare it with the tags that you have, and make the run again on that:"),
+        Text("  recsae data prepare csv --source FILE --items FILE --tags COLUMN --name NAME"),
     )
 
 

@@ -283,14 +283,19 @@ def rate_factor(step: int, steps_per_epoch: int, config: SAEConfig) -> float:
     return max(min((step + 1) / up if up else 1.0, (total - step) / down, 1.0), 0.0)
 
 
-@torch.no_grad()
 def measure(sae: SAE, vectors: Tensor | Vectors) -> Quality:
     """FVU, L0 and share of latents that never fire over vectors (n, d), part by part."""
+    return measure_fired(sae, vectors)[0]
+
+
+@torch.no_grad()
+def measure_fired(sae: SAE, vectors: Tensor | Vectors) -> tuple[Quality, Tensor]:
+    """What ``measure`` says, and which latents (h,) fire on one of the vectors at least."""
     source = as_vectors(vectors)
     n, device = source.n, sae.shift.device
-    if not n:
-        return Quality(FVU=math.nan, L0=math.nan, dead=math.nan)
     fired = torch.zeros(sae.h, dtype=torch.bool, device=device)
+    if not n:
+        return Quality(FVU=math.nan, L0=math.nan, dead=math.nan), fired
     total = torch.zeros(sae.d, dtype=torch.float64, device=device)
     errors, squares, active = 0.0, 0.0, 0
     for block in source.blocks():
@@ -306,4 +311,5 @@ def measure(sae: SAE, vectors: Tensor | Vectors) -> Quality:
     spread = squares - float(total.square().sum()) / n
     # of equal vectors a rounding error is left
     unexplained = errors / spread if spread > 1e-12 * squares else math.nan
-    return Quality(FVU=unexplained, L0=active / n, dead=1 - float(fired.double().mean()))
+    dead = 1 - float(fired.double().mean())
+    return Quality(FVU=unexplained, L0=active / n, dead=dead), fired

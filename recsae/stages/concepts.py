@@ -7,9 +7,10 @@ from pathlib import Path
 from recsae.config import ConceptsConfig, digest
 from recsae.interpret import concepts as build
 from recsae.progress import Reporter
-from recsae.stages.common import open_stage
+from recsae.stages.common import final_metrics, open_stage
 from recsae.stages.stored import require_cases
-from recsae.warehouse import Warehouse, queries
+from recsae.warehouse import Run, Warehouse, queries
+from recsae.warehouse.runs import LABELLED
 from recsae.warehouse.workspace import Workspace
 
 
@@ -41,8 +42,19 @@ def concepts(
             for relation in build.build_concepts(workspace, params):
                 step(1, relation)
             results = {name: workspace.frame(name) for name in build.STORED}
-        stage.publish(relations=results)
+        n_labelled = results["concepts.labels"].height
+        if not n_labelled:
+            reporter.note(f"no latent of {run.run_id} has a concept: {_why(root, run)}")
+        stage.publish(relations=results, metrics=final_metrics({LABELLED: n_labelled}, "all"))
     return run.run_id
+
+
+def _why(root: Path, run: Run) -> str:
+    """Why there is no concept at all."""
+    with Warehouse.open(root, read_only=True) as warehouse:
+        dataset = warehouse.run(run.run_id).dataset
+        tags = warehouse.sql("from raw.item_tags where dataset = $d limit 1", {"d": dataset})
+    return f"data set {dataset} has no tags" if tags.is_empty() else "no tag stands out"
 
 
 def sql_digest() -> str:

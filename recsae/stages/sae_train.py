@@ -20,7 +20,7 @@ from recsae.sae.folding import LEAST_FIT, FoldIn, default_fold_ins, with_parts
 from recsae.sae.model import SAE
 from recsae.sae.presets import with_preset
 from recsae.sae.selection import Score
-from recsae.sae.trainer import fit, measure
+from recsae.sae.trainer import fit, measure_fired
 from recsae.sae.vectors import FileVectors, MemoryVectors, Vectors, sample
 from recsae.stages.common import StageRun, final_metrics, metric_rows, open_stage
 from recsae.stages.stored import Stored, load_stored, require_one_vector, train_hint
@@ -233,9 +233,12 @@ def publish_sae(
     """
     train, heldout = _sources(stage, stored, sides)
     sae.save(run_folder(stage.root, stage.run_id) / FOLDER)
+    (own, fired), (other, also_fired) = measure_fired(sae, train), measure_fired(sae, heldout)
+    dead = 1 - float((fired | also_fired).double().mean())
     final: dict[str, dict[str, float]] = {
-        "train": {**measure(sae, train), **(also or {})},
-        "heldout": measure(sae, heldout),
+        "train": {**own, **(also or {})},
+        "heldout": dict(other),
+        "all": {"dead": dead},
     }
     ranking = {
         "test": _through(stored, sae, None),
@@ -249,7 +252,7 @@ def publish_sae(
     _warn(final["train"]["FVU"], final["heldout"]["FVU"], reporter)
     reporter.note(
         f"{stage.run_id}: FVU {final['train']['FVU']:.3f}, "
-        f"held-out {final['heldout']['FVU']:.3f}, dead {final['train']['dead']:.1%}, "
+        f"held-out {final['heldout']['FVU']:.3f}, dead {dead:.1%}, "
         f"NDCG@10 kept {ranking['test']['NDCG@10 kept']:.1%}"
     )
 
@@ -279,7 +282,7 @@ def _metrics(
     final: Mapping[str, dict[str, float]],
     ranking: dict[str, dict[str, float]],
 ) -> pl.DataFrame:
-    """Rows for the warehouse. Whether a latent is dead is asked of the training vectors alone."""
+    """Rows for the warehouse. A latent is dead that fires on no case, of any user."""
     rows = [dict(row) for row in history]
     best = [row["epoch"] for row in rows if row.pop("kept", 0)]
     scores = [
@@ -293,14 +296,17 @@ def _metrics(
         train.append({k: v for k, v in row.items() if not k.startswith(prefix)})
         own = {k.removeprefix(prefix): v for k, v in row.items() if k.startswith(prefix)}
         heldout.append({"epoch": row["epoch"], **own})
-    shown = {k: v for k, v in final["heldout"].items() if k != "dead"}
+    train_only, shown = (
+        {k: v for k, v in final[side].items() if k != "dead"} for side in ("train", "heldout")
+    )
     return pl.concat(
         [
             metric_rows(train, "train"),
             metric_rows(heldout, "heldout"),
             metric_rows(scores, "dev"),
             final_metrics({"best epoch": best[0]} if best else {}, "all"),
-            final_metrics(final["train"], "train"),
+            final_metrics(final["all"], "all"),
+            final_metrics(train_only, "train"),
             final_metrics({**shown, **ranking["heldout"]}, "heldout"),
             final_metrics(ranking["test"], "test"),
         ]

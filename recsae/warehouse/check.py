@@ -21,11 +21,14 @@ from recsae.warehouse.connection import DamagedDatabase, connect, first_line, is
 from recsae.warehouse.files import DATABASE, is_locked
 from recsae.warehouse.publish import kinds_of, needed_kinds
 from recsae.warehouse.record import record_problem
-from recsae.warehouse.runs import STORED, Run
+from recsae.warehouse.runs import LABELLED, STORED, Run
 from recsae.warehouse.store import DATASET_TABLES, Warehouse
 
 GROUPS = "confidence.concept_groups"
 """Has rows where a latent is interpretable, unless an earlier version verified the run."""
+
+LABELS = "concepts.labels"
+"""Has as many rows as were counted when they were made."""
 
 MAY_BE_EMPTY = ("concepts.concept_tags", "concepts.example_items", "confidence.verification")
 
@@ -239,10 +242,26 @@ def _run_rows(warehouse: Warehouse, run: Run, done: list[str]) -> Iterator[Probl
                     yield Problem(run.run_id, stage, table, "has no rows of the run")
             elif not warehouse.exists(table):
                 yield Problem(run.run_id, stage, table, "is missing")
+            elif table == LABELS:
+                yield from _labels(warehouse, run)
             elif table in MAY_BE_EMPTY:
                 continue
             elif _count(warehouse, table, run_id=run.run_id) == 0:
                 yield Problem(run.run_id, stage, table, "has no rows of the run")
+
+
+def _labels(warehouse: Warehouse, run: Run) -> Iterator[Problem]:
+    """Labels that are gone; a data set without tags has none from the start."""
+    n = _count(warehouse, LABELS, run_id=run.run_id)
+    counted = warehouse.sql(
+        "select value from raw.metrics where run_id = $r and metric = $m",
+        {"r": run.run_id, "m": LABELLED},
+    )["value"].to_list()
+    if n is not None and counted and n != counted[0]:
+        what = f"has {n} rows of the run, not {counted[0]:.0f}"
+        yield Problem(run.run_id, "concepts", LABELS, what)
+    if n == 0 and not counted and _count(warehouse, "raw.item_tags", dataset=run.dataset):
+        yield Problem(run.run_id, "concepts", LABELS, "has no rows of the run")
 
 
 def _lacks_groups(warehouse: Warehouse, run_id: str) -> bool:

@@ -53,8 +53,12 @@ KEPT_ALONE = "NDCG@10 kept by interpretable"
 COVERED = "users covered"
 """Metric of a verified run: share of the verifying users with an active interpretable latent."""
 
+LABELLED = "labelled latents"
+"""Metric of a run whose concepts are built: rows of concepts.labels, none where no tags are."""
+
 LATER_METRICS: dict[Stage, tuple[str, ...]] = {
     "encode": ("activations",),
+    "concepts": (LABELLED,),
     "confidence": (KEPT_ALONE, COVERED),
 }
 """Metrics that a stage after the training adds to those of its run."""

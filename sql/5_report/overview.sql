@@ -12,6 +12,7 @@
 --   n_users                BIGINT  users of the data set
 --   n_items                BIGINT  items of the data set
 --   n_interactions         BIGINT  interactions of the data set
+--   n_item_tags            BIGINT  (item, tag) pairs of the data set; 0: no latent can be named
 --   hr_10                  DOUBLE  test HR@10 of the recommender
 --   ndcg_10                DOUBLE  test NDCG@10 of the recommender
 --   ndcg_10_sae            DOUBLE  test NDCG@10 with vectors rebuilt by the SAE
@@ -23,7 +24,7 @@
 --   fvu_train              DOUBLE  fraction of variance unexplained, training vectors
 --   fvu_heldout            DOUBLE  the same for vectors of held-out users
 --   l0                     DOUBLE  mean active latents per held-out vector
---   dead_share             DOUBLE  share of latents that fire on no training vector
+--   dead_share             DOUBLE  share of latents that fire on no case, of any user
 --   n_interpretable        BIGINT  latents whose concept holds
 --   n_not_shown            BIGINT  latents judged, whose concept does not hold well enough
 --   n_too_rare             BIGINT  latents with too few held-out active cases to judge
@@ -68,7 +69,7 @@ sae_metrics as (
         max(value) filter (where split = 'train' and metric = 'FVU') as fvu_train,
         max(value) filter (where split = 'heldout' and metric = 'FVU') as fvu_heldout,
         max(value) filter (where split = 'heldout' and metric = 'L0') as l0,
-        max(value) filter (where split = 'train' and metric = 'dead') as dead_share
+        max(value) filter (where split = 'all' and metric = 'dead') as dead_share
     from raw.metrics
     where run_id = $run_id and epoch = 0
 ),
@@ -84,6 +85,7 @@ recommender_metrics as (
 
 counts as (
     select
+        count(*) as n_latents,
         count(*) filter (where scores.status = 'interpretable') as n_interpretable,
         count(*) filter (where scores.status = 'not shown') as n_not_shown,
         count(*) filter (where scores.status = 'too rare') as n_too_rare,
@@ -157,6 +159,7 @@ select
     datasets.n_users,
     datasets.n_items,
     datasets.n_interactions,
+    datasets.n_item_tags,
     recommender_metrics.hr_10,
     recommender_metrics.ndcg_10,
     sae_metrics.ndcg_10_sae,
@@ -168,7 +171,8 @@ select
     sae_metrics.fvu_train,
     sae_metrics.fvu_heldout,
     sae_metrics.l0,
-    sae_metrics.dead_share,
+    -- of a run that was trained before it became a metric: as verified
+    coalesce(sae_metrics.dead_share, counts.n_dead / nullif(counts.n_latents, 0)) as dead_share,
     counts.n_interpretable,
     counts.n_not_shown,
     counts.n_too_rare,

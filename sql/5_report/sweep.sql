@@ -21,7 +21,7 @@
 --   fvu_heldout_sd       DOUBLE    standard deviation over the runs; NULL for a single one
 --   l0                   DOUBLE    mean active latents per held-out vector
 --   l0_sd                DOUBLE    its standard deviation
---   dead_share           DOUBLE    share of latents that fire on no training vector
+--   dead_share           DOUBLE    share of latents that fire on no case, of any user
 --   dead_share_sd        DOUBLE    its standard deviation
 --   ndcg_10_kept         DOUBLE    share of the test NDCG@10 that is kept
 --   ndcg_10_kept_sd      DOUBLE    its standard deviation
@@ -57,7 +57,7 @@ measured as (
         metrics.run_id,
         max(value) filter (where split = 'heldout' and metric = 'FVU') as fvu_heldout,
         max(value) filter (where split = 'heldout' and metric = 'L0') as l0,
-        max(value) filter (where split = 'train' and metric = 'dead') as dead_share,
+        max(value) filter (where split = 'all' and metric = 'dead') as dead_share,
         max(value) filter (where split = 'test' and metric = 'NDCG@10 kept') as ndcg_10_kept,
         max(value) filter (where split = 'all' and metric = 'users covered') as user_coverage
     from raw.metrics as metrics

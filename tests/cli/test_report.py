@@ -35,6 +35,7 @@ CARD: dict[str, Any] = {
     "n_users": 1234,
     "n_items": 567,
     "n_interactions": 1234567,
+    "n_item_tags": 4321,
     "hr_10": 0.19004,
     "ndcg_10": 0.1,
     "ndcg_10_sae": 0.09999,
@@ -180,6 +181,7 @@ REPORTS: dict[str, tuple[Any, ...]] = {
         0,
     ),
     "nothing is interpretable": ({**CARD, "n_interpretable": 0}, HISTOGRAM[:13], [], 0),
+    "no tags": ({**CARD, "n_item_tags": 0, "n_interpretable": 0}, HISTOGRAM[:13], [], 0),
     "nothing is known": (BARE, bins(), [], 0),
     "one of everything": (
         {**CARD, **dict.fromkeys(("n_users", "n_items", "n_interactions", "n_latents"), 1)}

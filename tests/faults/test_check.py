@@ -12,7 +12,7 @@ import pytest
 from stages.finished import Finished
 
 from recsae.warehouse import Warehouse
-from recsae.warehouse.check import Found, check
+from recsae.warehouse.check import LABELS, Found, check
 from recsae.warehouse.publish import KINDS
 
 if TYPE_CHECKING:
@@ -157,14 +157,26 @@ def test_other_numbers_of_rows_are_named(own: Finished) -> None:
         warehouse.execute("update raw.metrics set value = value + 1 where metric = 'activations'")
         n = int(warehouse.sql("select count(*) from raw.activations").item())
         warehouse.execute("delete from raw.users where user_id = 7")
+        n_labels = warehouse.sql("select count(*) from concepts.labels").item()
         warehouse.execute("delete from concepts.labels")
         warehouse.execute("drop table confidence.scores cascade")
     assert said(check(own.root)) == [
         (None, None, "raw.users", "has 299 rows of data set planted, not 300"),
-        (own.sae, "concepts", "concepts.labels", "has no rows of the run"),
+        (own.sae, "concepts", "concepts.labels", f"has 0 rows of the run, not {n_labels}"),
         (own.sae, "confidence", "confidence.scores", "is missing"),
         (own.sae, "encode", f"activations/run_id={own.sae}", f"has {n} rows, not {n + 1}"),
     ]
+
+
+def test_labels_of_an_earlier_version_were_not_counted(own: Finished) -> None:
+    with Warehouse.open(own.root) as warehouse:
+        warehouse.execute("delete from raw.metrics where metric = 'labelled latents'")
+        warehouse.execute("delete from concepts.labels where latent_id = 0")
+    assert not [problem for problem in check(own.root).problems if problem.place == LABELS]
+    with Warehouse.open(own.root) as warehouse:
+        warehouse.execute("delete from concepts.labels")
+    lost = (own.sae, "concepts", LABELS, "has no rows of the run")
+    assert said(check(own.root)) == [lost]
 
 
 def test_a_stage_that_was_stopped_and_one_that_runs(own: Finished) -> None:

@@ -16,6 +16,7 @@ from recsae.progress import Reporter
 from recsae.sae import vectors
 from recsae.sae.model import SAE
 from recsae.stages import sae_train, stored
+from recsae.stages.encode import encode
 from recsae.stages.sae_train import train_sae
 from recsae.stages.train import train
 from recsae.warehouse import Warehouse
@@ -67,6 +68,22 @@ def test_metrics_of_every_epoch(own: Finished) -> None:
     best = int(value(frame, "all", 0, "best epoch"))
     kept = value(frame, "heldout", best, "FVU")
     assert kept == pytest.approx(value(frame, "heldout", 0, "FVU"), rel=1e-5)
+
+
+def test_dead_latents_are_those_that_fire_on_no_case(own: Finished) -> None:
+    """One definition: the metric of the training is the share that encoding finds without cases."""
+    run_id, notes = trained(own, CONFIG.with_options(scale=16, aux_weight=0.0))
+    encode(own.root, run_id, force=False, reporter=Reporter())
+    with Warehouse.open(own.root, read_only=True) as warehouse:
+        fired = warehouse.sql(
+            "select count(distinct latent_id) from raw.activations where run_id = $r", {"r": run_id}
+        ).item()
+        n_latents = warehouse.run(run_id).params["n_latents"]
+    frame = metrics(own.root, run_id)
+    dead = value(frame, "all", 0, "dead")
+    assert 0 < dead == pytest.approx(1 - fired / n_latents)
+    assert set(frame.filter(epoch=0, metric="dead")["split"]) == {"all"}
+    assert f"dead {dead:.1%}" in notes[-1]
 
 
 def test_vectors_on_disk_train_as_well(own: Finished, monkeypatch: pytest.MonkeyPatch) -> None:

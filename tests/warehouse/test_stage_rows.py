@@ -166,9 +166,7 @@ def test_require_a_stage_whose_data_is_gone(warehouse: Warehouse) -> None:
         ("rec-1", "recsae train bprmf toy"),
         ("sae-1", "train its recommender rec-1 and the autoencoder again"),
     ):
-        with pytest.raises(
-            DataError, match="content of data set 'toy' .* is no longer in"
-        ) as caught:
+        with pytest.raises(DataError, match="is no longer in the warehouse") as caught:
             warehouse.require_stage(run_id, "train", MAKE)
         assert caught.value.hint == hint
     warehouse.execute("update raw.datasets set fingerprint = $f", {"f": fingerprint(warehouse)})
