@@ -51,7 +51,7 @@ def describe(
         judging.store(root, run_id, [config.model], {RELATION: frame}, [record], replies)
         reporter.note(
             f"describe {run_id}: {len(rows):,} latents, "
-            f"{read.n_unread:,} without a readable sentence{read}"
+            f"{read.n_unread:,} without a readable sentence{read.cut}"
         )
     return run_id
 

@@ -59,7 +59,7 @@ def judge(
                 replies = judging.ask_all(root, of.run, prompts, config, manner, reporter)
                 rows = [_row(of, config, prompt, replies) for prompt in prompts]
                 read = judging.read_count(root, of.run, config, replies, rows, "predicted_level")
-                said = f"{read.n:,} cases, {read.n_unread:,} without a readable level{read}"
+                said = f"{read.n:,} cases, {read.n_unread:,} without a readable level{read.cut}"
                 predictions = judging.rows_frame("raw.predictions", rows)
             results = _results(workspace, of, judges, predictions, reporter)
         if manner is not None:

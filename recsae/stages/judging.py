@@ -221,9 +221,10 @@ class Read:
     n_cut: int
     """Replies that reached their limit of tokens, read or not."""
 
-    def __str__(self) -> str:
-        cut = f", {self.n_cut:,} cut off at --max-tokens" if self.n_cut else ""
-        return cut
+    @property
+    def cut(self) -> str:
+        """What to say of those; empty without any."""
+        return f", {self.n_cut:,} cut off at --max-tokens" if self.n_cut else ""
 
 
 def read_count(
@@ -255,7 +256,8 @@ def _unreadable(config: AskConfig, column: str, read: Read, unread: Sequence[Rep
     text += f", {n_cut:,} of them cut off at --max-tokens {config.max_tokens}" if n_cut else ""
     refused = [reply for reply in unread if reply.text is None]
     if 2 * len(refused) > len(unread):
-        return f"{text}; the server refused {len(refused):,}, as with: {one_line(str(refused[0].error))}"
+        reason = one_line(refused[0].error or "")
+        return f"{text}; the server refused {len(refused):,}: {reason}"
     said = next(reply.text for reply in unread if reply.text is not None)
     return f"{text}; one of them: {one_line(said)!r}" if said.strip() else f"{text}; one is empty"
 
