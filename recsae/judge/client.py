@@ -205,6 +205,7 @@ class Client:
         self._pause = pause
         self._not_before = 0.0
         self._reached = False
+        self._found = False  # an answer came to this client, so the address is right
         self._said = -QUIET_SECONDS
         self._url = to.url
         self._misplaced: JudgeError | None = None
@@ -237,6 +238,7 @@ class Client:
                 self._delay(attempt, error)
                 attempt += 1
             else:
+                self._found = True
                 self.worked.set()
                 return answer
 
@@ -256,7 +258,7 @@ class Client:
         """Go on at the address without /v1, once; the first error counts if that fails, too."""
         if url != self._url:
             return
-        if self.to.other is None or url == self.to.other or self.worked.is_set():
+        if self.to.other is None or url == self.to.other or self._found:
             raise self._misplaced or error.told from None
         self._misplaced, self._url = error.told, self.to.other
         self.say(f"{error.told.message}; trying {self.to.other}")
@@ -326,7 +328,7 @@ class Client:
         if error.told is not None:
             return self._told_error(url, error.told)
         text = self._clean(str(error))
-        if error.kind == "page" and not self.worked.is_set():
+        if error.kind == "page" and not self._found:
             return JudgeError(
                 f"{url}{self._via} answered {text}",
                 self._proxy_hint() or f"a login page or another program? {ADDRESS_HINT}",
