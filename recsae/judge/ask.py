@@ -131,7 +131,7 @@ class _Running:
     n_workers: int
     heard: float = field(default_factory=time.monotonic)
     """When something came last, or was said last."""
-    silence: float = FIRST_SILENCE
+    silence: float = field(default_factory=lambda: FIRST_SILENCE)
 
     def take(self, timeout: float) -> None:
         """Store the next result; raises what a worker raised."""
@@ -153,7 +153,7 @@ class _Running:
     def _break_silence(self) -> None:
         """Say now and then, ever more rarely, that a server is waited for."""
         if time.monotonic() - self.heard > self.silence:
-            self.say(f"waiting for {self.client.to.url}, at most --timeout a request")
+            self.say(f"still waiting for {self.client.to.url}; --timeout limits each request")
             self.heard, self.silence = time.monotonic(), self.silence * 2
 
     def _keep(self, reply: Reply) -> None:

@@ -280,17 +280,22 @@ class Client:
                     f"{self._url} asks to wait {error.wait:,.0f} s: {error}",
                     "repeat the command then; it goes on where it stopped",
                 )
-            self._not_before = max(self._not_before, time.monotonic() + error.wait)
-            self._tell(attempt, error, error.wait)
+            now = time.monotonic()
+            until = now + error.wait
+            longer = until > max(self._not_before, now) + 1
+            self._not_before = max(self._not_before, until)
+            self._tell(attempt, error, error.wait, always=longer)
             return
         pause = min(self._pause * 2**attempt, LONGEST_PAUSE) * random.uniform(0.5, 1.0)
         self._tell(attempt, error, pause)
         self.stop.wait(pause)
 
-    def _tell(self, attempt: int, error: _TransientError, pause: float) -> None:
+    def _tell(
+        self, attempt: int, error: _TransientError, pause: float, *, always: bool = False
+    ) -> None:
         """Say what is waited for; not by every thread and not all the time."""
         now = time.monotonic()
-        if now - self._said < QUIET_SECONDS:
+        if now - self._said < QUIET_SECONDS and not always:
             return
         self._said = now
         self.say(

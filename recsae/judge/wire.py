@@ -14,6 +14,7 @@ import ssl
 import time
 import urllib.error
 import urllib.request
+import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from email.message import Message
@@ -144,11 +145,12 @@ class Wire:
         request.deadline = time.monotonic() + timeout
         try:
             with self._opener.open(request, timeout=timeout) as response:
-                body = _read(response, MOST_BYTES)
+                body = _unpacked(_read(response, MOST_BYTES), response.headers)
                 return Response(response.status, response.headers, body)
         except urllib.error.HTTPError as error:
             with error:
-                return Response(error.code, error.headers, _read_error(error))
+                body = _unpacked(_read_error(error), error.headers)
+                return Response(error.code, error.headers, body)
         except urllib.error.URLError as error:
             raise error.reason if isinstance(error.reason, OSError) else error from None
 
@@ -264,6 +266,19 @@ def _read(response: http.client.HTTPResponse, most: int) -> bytes:
         if end.endswith(b"data: [DONE]") and is_stream(chunks[0]):
             break
     return b"".join(chunks)
+
+
+def _unpacked(body: bytes, headers: Message) -> bytes:
+    """A body that came compressed, which some gateways do unasked; limited as it is unpacked."""
+    if headers.get("Content-Encoding", "").strip().lower() not in ("gzip", "x-gzip", "deflate"):
+        return body
+    try:
+        plain = zlib.decompressobj(wbits=47).decompress(body, MOST_BYTES + 1)
+    except zlib.error:
+        return body
+    if len(plain) > MOST_BYTES:
+        raise TooLargeError(f"the response is larger than {MOST_BYTES / 1e6:g} MB")
+    return plain
 
 
 def is_stream(body: bytes) -> bool:

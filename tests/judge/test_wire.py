@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import gzip
 import socket
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 import pytest
 from judge.fake_server import FakeServer, said
@@ -105,6 +106,41 @@ def test_a_stream_ends_with_its_last_event() -> None:
     told = b'data: {"choices": [{"delta": {"content": "7"}}]}\n\ndata: [DONE]\n\n'
     with raw_server(b"HTTP/1.1 200 OK\r\n\r\n" + told, b": ping\n\n", pause=60) as url:
         assert ask(url, timeout=30).text == "7"  # type: ignore[attr-defined]
+
+
+def packed(status: int, body: bytes) -> bytes:
+    head = f"HTTP/1.1 {status} x\r\nContent-Encoding: gzip\r\nContent-Length: "
+    told = gzip.compress(body)
+    return f"{head}{len(told)}\r\n\r\n".encode() + told
+
+
+def test_a_body_that_is_compressed_unasked() -> None:
+    with raw_server(packed(200, said("7").body)) as url:
+        assert ask(url, timeout=30).text == "7"  # type: ignore[attr-defined]
+    for status, body, part in ((401, b"no key", "401 no key"), (200, b" " * 5_000_000, "4 MB")):
+        with raw_server(packed(status, body)) as url, pytest.raises(JudgeError, match=part):
+            ask(url, timeout=30)
+
+
+def test_a_handshake_that_drips() -> None:
+    listener = socket.create_server(("127.0.0.1", 0))
+    ended = threading.Event()
+
+    def serve() -> None:
+        connection, _ = listener.accept()
+        with suppress(OSError):
+            connection.sendall(b"\x16\x03\x03\x40\x00")
+            while not ended.wait(0.05):
+                connection.sendall(b"\x02")
+        connection.close()
+
+    threading.Thread(target=serve, daemon=True).start()
+    started = time.monotonic()
+    with pytest.raises(JudgeError):
+        ask(f"https://127.0.0.1:{listener.getsockname()[1]}")
+    assert time.monotonic() - started < 5
+    ended.set()
+    listener.close()
 
 
 def test_a_body_has_its_limit() -> None:
