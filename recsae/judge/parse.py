@@ -32,8 +32,8 @@ _LABEL = (
 )
 _LEVEL = re.compile(
     rf"{_SURE}(?:here(?:'s|’s| is)\s+)?(?P<label>{_LABEL}\s*(?:is\b|would be\b|[:=]|[-=]>|→)?\s*)?"
-    r"[\s\"'(\[“‘«「$]*(?P<level>[0-9]{1,2})(?:\.0+)?(?:\s*(?:/|out of|of)\s*10)?"
-    r"[\s\"')\].”’»」$]*(?:\([^()0-9]{1,60}\)\.?)?",
+    r"[\s\"'(\[“‘«「$\\]*(?P<level>[0-9]{1,2})(?:\.0+)?(?:\s*\(?(?:/|out of|of)\s*10)?"
+    r"[\s\"')\].”’»」$\\]*(?:\([^()0-9]{1,60}\)\.?)?",
     re.IGNORECASE,
 )
 _BOXED = re.compile(r"\\boxed\{\s*(?:\\text\{)?([^{}]{0,20})\}")
@@ -45,6 +45,9 @@ _CORRECTION = re.compile(
 )
 _WIDE = {code: code - 0xFEE0 for code in range(0xFF01, 0xFF5F)} | {0x3000: 0x20}
 """Characters of full width as East Asian keyboards and models write them."""
+
+_LEVEL_LETTERS: dict[int, int | None] = {**_WIDE, 0xFEFF: None, 0x200B: None, 0x2060: None}
+"""The same, without what has no width at all."""
 
 _LEVEL_KEYS = {
     *("level", "answer", "activation", "prediction", "activationlevel", "predictedlevel"),
@@ -65,7 +68,7 @@ def parse_level(text: str | None, *, was_cut: bool = False) -> int | None:
     numbers that differ, a range, a fraction, a sign and 11 are not read; nor is a 1 at the end of
     a reply that ``was_cut``, which may be the start of a 10.
     """
-    said = answer(text).translate(_WIDE)
+    said = answer(text).translate(_LEVEL_LETTERS)
     try:
         found = {*_json_levels(said), *_boxed_levels(said)}
         found |= _line_levels(_without_json(said), found)
@@ -211,7 +214,7 @@ def _without_json(said: str) -> str:
 
 # -- descriptions ---------------------------------------------------------------------------------
 
-_OPENING = re.compile(r"\s*the latent looks for:?\s*", re.IGNORECASE)
+_OPENING = re.compile(r"(?:based on [^,:\n]{0,100},\s*)?the latent looks for:?\s*", re.IGNORECASE)
 _NOUNS = r"(?:sentence|description|answer|summary|latent|response|output|result|concept|what)"
 _INTERJECTION = (
     r"(?:sure(?: thing)?|certainly|of course|okay|ok|alright|absolutely|understood|got it|great"
@@ -232,10 +235,16 @@ _MONOLOGUE = re.compile(
     r"(?:the user (?:wants|is asking|asks|asked|has|gave|provided|needs)\b"
     r"|let me\b|let's\b|let’s\b|let us\b|i (?:need|have to|should|must|will|am|was|can(?:no|')t)\b"
     r"|i'(?:ll|m)\b|i’(?:ll|m)\b|we (?:need|have to|have|are|should|must|can)\b|we're\b|we’re\b"
-    r"|to (?:determine|figure out|solve)\b)",
+    r"|to (?:determine|figure out|solve)\b|looking at th(?:e|ese) (?:moments|data|examples|user))",
     re.IGNORECASE,
 )
 """How thoughts without any mark begin, and refusals; no description does."""
+
+_THINKS = re.compile(
+    r"(?:reasoning|thinking(?: process)?|thought process|thoughts?|analysis)\s*:", re.IGNORECASE
+)
+_CONCLUDES = re.compile(r"(?:final )?(?:answer|description|sentence)\s*:", re.IGNORECASE)
+"""Headings of a reply that thinks aloud, and of what it comes to."""
 
 _DESCRIPTION_KEYS = {
     *("description", "sentence", "answer", "summary", "latent", "concept", "finalanswer"),
@@ -252,7 +261,7 @@ def parse_description(text: str | None) -> str | None:
     said = answer(text)
     sentence = _json_sentence(said)
     line = _sentence_line(said if sentence is None else sentence)
-    line = _OPENING.sub("", line, count=1)
+    line = line[found.end() :] if (found := _OPENING.match(line)) else line
     line = " ".join(without_controls(line).split()).strip("\"'`*_“”").strip()
     if not any(letter.isalpha() for letter in line) or _MONOLOGUE.match(line):
         return None
@@ -261,13 +270,17 @@ def parse_description(text: str | None) -> str | None:
 
 
 def _sentence_line(said: str) -> str:
-    """The first line that is no fence, greeting or heading, without the preamble before it."""
+    """The first line that is no fence, greeting, heading or thought, without its preamble."""
+    thinks = False
     for raw in said.splitlines():
         line = raw.strip()
-        if line.startswith(("```", "~~~", "{", "[")) or not line:
+        if line.startswith(("```", "~~~")) or not line:
             continue
+        if line.startswith(("{", "[{")):  # JSON that is broken, or holds no sentence
+            return ""
         line = re.sub(r"^(?:#{1,6}|[-*•>])\s+", "", line).replace("**", "").strip()
-        if _HEADING.fullmatch(line) or _GREETING.fullmatch(line):
+        thinks = (thinks or bool(_THINKS.match(line))) and not _CONCLUDES.match(line)
+        if thinks or _HEADING.fullmatch(line) or _GREETING.fullmatch(line):
             continue
         if rest := line[_PREAMBLE.match(line).end() :].strip():  # type: ignore[union-attr]
             return rest
