@@ -309,12 +309,16 @@ def _no_model(*given: object) -> None:
             raise UsageError(f"{name} is for a language model", "say --judge openai")
 
 
+def _no_number(name: str) -> float:
+    raise ValueError(f"{name} is no number there")
+
+
 def _extra(text: str | None) -> dict[str, Any]:
     if text is None:
         return {}
     try:
-        value = json.loads(text)
-    except ValueError as error:
+        value = json.loads(text, parse_constant=_no_number)
+    except (ValueError, RecursionError) as error:
         raise UsageError(f"--extra is not JSON: {error}", """as '{"top_p": 0.9}'""") from None
     if not isinstance(value, dict):
         raise UsageError("--extra is not a JSON object", """as '{"top_p": 0.9}'""")

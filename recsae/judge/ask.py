@@ -6,7 +6,7 @@ import queue
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
@@ -19,6 +19,16 @@ GRACE = 2.0
 """Seconds in which replies that are on their way are still taken after an interruption."""
 
 _TICK = 0.2
+
+FIRST_SILENCE = 10.0
+"""Seconds without a reply after which it is said that a server is waited for."""
+
+
+@dataclass(frozen=True)
+class _Note:
+    """What a worker says about what it waits for."""
+
+    text: str
 
 
 @dataclass
@@ -76,26 +86,27 @@ def ask(
     concurrency: int,
     spent: Spent,
     step: Callable[[int, str], None],
+    say: Callable[[str], None] = lambda text: None,
 ) -> None:
     """Ask every prompt of ``todo`` and add the replies to ``replies``.
 
     JudgeError when the server fails; what came before, and what arrives within ``GRACE`` seconds,
     is kept then, as it is after control-C. Threads that still wait for a server end with the
-    process.
+    process. ``say`` is told what is waited for.
     """
     waiting: queue.SimpleQueue[tuple[str, Prompt]] = queue.SimpleQueue()
     for one in todo:
         waiting.put(one)
-    results: queue.SimpleQueue[Reply | Exception | None] = queue.SimpleQueue()
-    worked = threading.Event()
+    results: queue.SimpleQueue[Reply | Exception | _Note | None] = queue.SimpleQueue()
     if any(r.model == client.to.model and r.text is not None for r in replies.known.values()):
-        worked.set()
-    given = (waiting, client, params, results, worked)
+        client.worked.set()
+    client.say = lambda text: results.put(_Note(text))
+    given = (waiting, client, params, results)
     threads = [
         threading.Thread(target=_work, args=given, daemon=True)
         for _ in range(min(concurrency, len(todo)))
     ]
-    running = _Running(client, replies, spent, step, results, len(threads))
+    running = _Running(client, replies, spent, step, say, results, len(threads))
     try:
         for thread in threads:
             thread.start()
@@ -115,21 +126,35 @@ class _Running:
     replies: Replies
     spent: Spent
     step: Callable[[int, str], None]
-    results: queue.SimpleQueue[Reply | Exception | None]
+    say: Callable[[str], None]
+    results: queue.SimpleQueue[Reply | Exception | _Note | None]
     n_workers: int
+    heard: float = field(default_factory=time.monotonic)
+    """When something came last, or was said last."""
+    silence: float = field(default_factory=lambda: FIRST_SILENCE)
 
     def take(self, timeout: float) -> None:
         """Store the next result; raises what a worker raised."""
         try:
             result = self.results.get(timeout=timeout)
         except queue.Empty:
+            self._break_silence()
             return
-        if result is None:
+        self.heard = time.monotonic()
+        if isinstance(result, _Note):
+            self.say(result.text)
+        elif result is None:
             self.n_workers -= 1
         elif isinstance(result, Exception):
             raise result
         else:
             self._keep(result)
+
+    def _break_silence(self) -> None:
+        """Say now and then, ever more rarely, that a server is waited for."""
+        if time.monotonic() - self.heard > self.silence:
+            self.say(f"still waiting for {self.client.to.url}; --timeout limits each request")
+            self.heard, self.silence = time.monotonic(), self.silence * 2
 
     def _keep(self, reply: Reply) -> None:
         self.replies.add(reply)
@@ -155,8 +180,7 @@ def _work(
     waiting: queue.SimpleQueue[tuple[str, Prompt]],
     client: Client,
     params: Mapping[str, Any],
-    results: queue.SimpleQueue[Reply | Exception | None],
-    worked: threading.Event,
+    results: queue.SimpleQueue[Reply | Exception | _Note | None],
 ) -> None:
     try:
         while not client.stop.is_set():
@@ -164,7 +188,7 @@ def _work(
                 reply_id, prompt = waiting.get_nowait()
             except queue.Empty:
                 break
-            results.put(_ask_one(client, reply_id, prompt, params, worked))
+            results.put(_ask_one(client, reply_id, prompt, params))
     except StoppedError:
         pass
     except Exception as error:
@@ -178,31 +202,31 @@ def _ask_one(
     reply_id: str,
     prompt: Prompt,
     params: Mapping[str, Any],
-    worked: threading.Event,
 ) -> Reply:
-    """``worked`` is set once the model has answered anything."""
     model = client.to.model
     asked = datetime.now(UTC).replace(tzinfo=None).isoformat(timespec="milliseconds")
     body = {"model": model, "messages": prompt.messages(), **params}
     try:
         answer = client.complete(body)
     except RefusedError as error:
-        if not worked.is_set():
+        if not client.worked.is_set():
             # nothing has worked yet, so it is not this prompt that the server objects to
             raise JudgeError(
                 f"{client.to.url} refused the first prompt: {error}",
-                "check --model and --extra; some models take no temperature or other names",
+                "check --base-url, --model and --extra; some models take no temperature or other "
+                "names",
             ) from None
         return Reply(reply_id, prompt.task, model, None, asked=asked, error=str(error))
-    worked.set()
+    declined = None if answer.refusal is None else f"the model declined: {answer.refusal}"
     return Reply(
         reply_id,
         prompt.task,
         model,
-        answer.text,
+        answer.text if declined is None else None,
         answer.finish_reason,
         answer.tokens_in,
         answer.tokens_out,
         round(answer.seconds, 3),
         asked,
+        declined,
     )

@@ -7,8 +7,13 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, fields
+from datetime import datetime
 from pathlib import Path
 from typing import Any, Self
+
+from recsae.judge.prompts import TASKS
+
+_CUT = ("length", "max_tokens", "max_output_tokens", "model_length", "token_limit")
 
 
 @dataclass(frozen=True)
@@ -30,8 +35,8 @@ class Reply:
 
     @property
     def was_cut(self) -> bool:
-        """The reply reached its limit of tokens."""
-        return self.finish_reason == "length"
+        """The reply reached its limit of tokens, in the words of any server."""
+        return (self.finish_reason or "").lower() in _CUT
 
 
 class Replies:
@@ -90,6 +95,29 @@ def _reply(line: bytes) -> Reply | None:
         values: dict[str, Any] = json.loads(line)
         known = {field.name for field in fields(Reply)}
         reply = Reply(**{key: value for key, value in values.items() if key in known})
-    except (ValueError, TypeError, AttributeError):
+    except (ValueError, TypeError, AttributeError, RecursionError):
         return None
-    return reply if isinstance(reply.reply_id, str) and line.endswith(b"\n") else None
+    return reply if line.endswith(b"\n") and _is_sound(reply) else None
+
+
+def _is_sound(reply: Reply) -> bool:
+    """Whether every value is of its type, so that no later step stumbles over a damaged line."""
+    words = (reply.reply_id, reply.task, reply.model)
+    may_lack = (reply.text, reply.finish_reason, reply.asked, reply.error)
+    counts = (reply.tokens_in, reply.tokens_out)
+    fine = all(isinstance(value, str) for value in words) and reply.task in TASKS
+    fine = fine and all(isinstance(value, str | None) for value in may_lack)
+    fine = fine and all(_is_count(value) for value in counts)
+    fine = fine and isinstance(reply.seconds, int | float | None)
+    return fine and _is_moment(reply.asked)
+
+
+def _is_count(value: object) -> bool:
+    return value is None or (isinstance(value, int) and 0 <= value < 2**62)
+
+
+def _is_moment(text: str | None) -> bool:
+    try:
+        return text is None or datetime.fromisoformat(text).tzinfo is None
+    except ValueError:
+        return False

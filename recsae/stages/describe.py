@@ -10,7 +10,7 @@ from typing import Any
 
 from recsae.config import digest
 from recsae.interpret import judge as protocol
-from recsae.judge.parse import parse_description
+from recsae.judge.parse import READING, parse_description
 from recsae.judge.prompts import Moment, Prompt, describe_prompt, templates
 from recsae.judge.replies import Reply
 from recsae.progress import Reporter
@@ -32,7 +32,7 @@ def describe(
     started = time.monotonic()
     of = judging.setting(root, ref, config.seed)
     run_id = of.run.run_id
-    identity = digest("describe", of.cases_hash, config.to_json(), templates("describe"))
+    identity = digest("describe", of.cases_hash, config.to_json(), templates("describe"), READING)
     with run_lock(root, run_id):
         done = judging.is_done(root, run_id, "describe", config.model, identity, RELATION)
         if done and not force and not manner.ask_again:
@@ -43,16 +43,15 @@ def describe(
         prompts = [prompt for prompt, _ in asked]
         replies = judging.ask_all(root, of.run, prompts, config, manner, reporter)
         rows = [_row(of, config, prompt, n, replies) for prompt, n in asked]
+        read = judging.read_count(root, of.run, config, replies, rows, "description")
         record = judging.judgement_row(of, "describe", config.model, config, identity, started)
         record["n_latents"] = len(rows)
-        record["n_unparsed"] = sum(row["description"] is None for row in rows)
+        record["n_unparsed"] = read.n_unread
         frame = judging.rows_frame(RELATION, rows)
         judging.store(root, run_id, [config.model], {RELATION: frame}, [record], replies)
-        n_cut = sum(row["was_cut"] for row in rows)
-        cut = f", {n_cut:,} cut off at --max-tokens" if n_cut else ""
         reporter.note(
             f"describe {run_id}: {len(rows):,} latents, "
-            f"{record['n_unparsed']:,} without a readable sentence{cut}"
+            f"{read.n_unread:,} without a readable sentence{read.cut}"
         )
     return run_id
 

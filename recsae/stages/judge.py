@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -12,7 +13,7 @@ import polars as pl
 from recsae.config import digest
 from recsae.errors import DataError, MissingStageError
 from recsae.interpret import judge as protocol
-from recsae.judge.parse import parse_level
+from recsae.judge.parse import READING, parse_level
 from recsae.judge.prompts import Prompt, predict_prompt, templates
 from recsae.judge.replies import Reply
 from recsae.progress import Reporter
@@ -57,6 +58,8 @@ def judge(
             if manner is not None:
                 replies = judging.ask_all(root, of.run, prompts, config, manner, reporter)
                 rows = [_row(of, config, prompt, replies) for prompt in prompts]
+                read = judging.read_count(root, of.run, config, replies, rows, "predicted_level")
+                said = f"{read.n:,} cases, {read.n_unread:,} without a readable level{read.cut}"
                 predictions = judging.rows_frame("raw.predictions", rows)
             results = _results(workspace, of, judges, predictions, reporter)
         if manner is not None:
@@ -70,6 +73,8 @@ def judge(
             record["n_latents"], record["n_unparsed"] = len(own), int(own["n_unparsed"].sum())
             records.append(record)
         judging.store(root, run_id, judges, results, records, replies)
+        if manner is not None:
+            reporter.note(f"judge {run_id}: {said}")
     return run_id
 
 
@@ -85,14 +90,20 @@ def judge_prompts(root: Path, ref: str, config: AskConfig, reporter: Reporter) -
 def descriptions(root: Path, of: Setting, config: AskConfig) -> dict[int, str]:
     """Sentence of every described latent (of those drawn, if a number is given).
 
-    MissingStageError without any. DataError when they were written from other cases: what describes
-    must never verify.
+    MissingStageError without any, or when another version read them from the replies. DataError
+    when they were written from other cases: what describes must never verify.
     """
     run_id, model = of.run.run_id, str(config.descriptions)
     hint = f"recsae describe {run_id} --model {model} --base-url ADDRESS"
     known = judging.judgement(root, run_id, "describe", model)
     if known is None:
-        raise MissingStageError(f"model {model!r} has not described run {run_id!r}", hint)
+        again = _hint_again(root, run_id, model, hint)
+        raise MissingStageError(f"model {model!r} has not described run {run_id!r}", again)
+    if json.loads(known["params"]).get("reading") != READING:
+        raise MissingStageError(
+            f"the sentences by {model!r} were read from its replies by another version",
+            f"{hint} reads them anew; what has a reply is not asked again",
+        )
     if known["cases_hash"] != of.cases_hash:
         raise DataError(
             f"the descriptions by {model!r} were written from other cases than are judged now",
@@ -106,17 +117,34 @@ def descriptions(root: Path, of: Setting, config: AskConfig) -> dict[int, str]:
             {"run_id": run_id, "model": model},
         )
     if found.is_empty():
-        raise MissingStageError(f"model {model!r} has described no latent readably", hint)
+        again = f"{hint} --ask-again"
+        raise MissingStageError(f"model {model!r} has described no latent readably", again)
     sentences = dict(found.iter_rows())
     return {
         one: sentences[one] for one in protocol.drawn([*sentences], of.seed, config.max_latents)
     }
 
 
+def _hint_again(root: Path, run_id: str, model: str, hint: str) -> str:
+    """With --ask-again when there are replies, which then were of no use."""
+    with Warehouse.open(root, read_only=True) as warehouse:
+        told = (
+            warehouse.exists("raw.replies")
+            and not warehouse.sql(
+                "select 1 from raw.replies "
+                "where run_id = $run_id and model = $model and task = 'describe' limit 1",
+                {"run_id": run_id, "model": model},
+            ).is_empty()
+        )
+    return f"{hint} --ask-again" if told else hint
+
+
 def _identity(of: Setting, config: AskConfig, sentences: Mapping[int, str]) -> str:
     sql = [load(relation).text for relation in (*protocol.BUILTIN, *protocol.RESULTS)]
     asked = sorted(sentences.items())
-    return digest("judge", of.cases_hash, config.to_json(), templates("predict"), asked, sql)
+    return digest(
+        "judge", of.cases_hash, config.to_json(), templates("predict"), asked, sql, READING
+    )
 
 
 def _prompts(
@@ -140,12 +168,13 @@ def _row(
     of: Setting, config: AskConfig, prompt: Prompt, replies: Mapping[str, Reply]
 ) -> dict[str, Any]:
     reply_id = prompt.reply_id(config.model, config.request())
+    reply = replies[reply_id]
     return {
         "run_id": of.run.run_id,
         "judge": config.model,
         "latent_id": prompt.latent_id,
         "case_id": prompt.case_id,
-        "predicted_level": parse_level(replies[reply_id].text),
+        "predicted_level": parse_level(reply.text, was_cut=reply.was_cut),
         "reply_id": reply_id,
     }
 

@@ -15,13 +15,15 @@ from typing import Any
 import polars as pl
 
 from recsae.config import ConceptsConfig, ConfidenceConfig, StageConfig, digest, require
-from recsae.errors import UsageError
+from recsae.errors import JudgeError, UsageError
 from recsae.interpret import judge as protocol
 from recsae.interpret.concepts import parameters
 from recsae.judge.ask import Spent, ask, missing
 from recsae.judge.client import Client, Endpoint
+from recsae.judge.parse import READING
 from recsae.judge.prompts import Moment, Prompt, Task
 from recsae.judge.replies import Replies, Reply
+from recsae.judge.words import one_line, whole
 from recsae.progress import Reporter
 from recsae.stages.stored import require_cases
 from recsae.warehouse import Run, Warehouse, load, run_folder
@@ -67,11 +69,20 @@ class AskConfig(StageConfig):
         require(seed is None or 0 <= seed < 2**63, "--seed", seed, "zero or positive")
         if taken := {"model", "messages", "stream", "n"} & set(self.extra):
             raise UsageError(f"--extra may not set {min(taken)}", "it has an option or is fixed")
+        _require_text("--model", self.model)
+        _require_text("--descriptions", self.descriptions or "")
+        _require_text("--extra", json.dumps(self.extra, ensure_ascii=False))
 
     def request(self) -> dict[str, Any]:
         """Fields of a request beside model and messages."""
         sent = {"temperature": self.temperature, "max_tokens": self.max_tokens, **self.extra}
         return {key: value for key, value in sent.items() if value is not None}
+
+
+def _require_text(option: str, text: str) -> None:
+    """Half a surrogate pair, as bytes that are no UTF-8 become, can be neither sent nor stored."""
+    if whole(text) != text:
+        raise UsageError(f"{option} holds a character that is none", f"write {option} as UTF-8")
 
 
 @dataclass(frozen=True)
@@ -192,12 +203,75 @@ def ask_all(
                     concurrency=manner.concurrency,
                     spent=spent,
                     step=step,
+                    say=lambda text: reporter.note(f"{task}: {text}"),
                 )
         finally:
             repeated = f", {client.n_retried:,} repeats" if client.n_retried else ""
             refused = f", {spent.n_refused:,} refused" if spent.n_refused else ""
             reporter.note(f"{task}: {spent.n_asked:,} replies kept{refused}{repeated}; {spent}")
         return dict(replies.known)
+
+
+@dataclass(frozen=True)
+class Read:
+    """How many replies could be read as what was asked for."""
+
+    n: int
+    n_unread: int
+    n_cut: int
+    """Replies that reached their limit of tokens, read or not."""
+
+    @property
+    def cut(self) -> str:
+        """What to say of those; empty without any."""
+        return f", {self.n_cut:,} cut off at --max-tokens" if self.n_cut else ""
+
+
+def read_count(
+    root: Path,
+    run: Run,
+    config: AskConfig,
+    replies: Mapping[str, Reply],
+    rows: Sequence[Mapping[str, Any]],
+    column: str,
+) -> Read:
+    """Count the replies behind rows; ``column`` is NULL in a row whose reply could not be read.
+
+    JudgeError when that is more than half of them: nothing could be said about the latents then.
+    The replies are stored before, so that they can be looked at.
+    """
+    given = [replies[row["reply_id"]] for row in rows]
+    unread = [reply for reply, row in zip(given, rows, strict=True) if row[column] is None]
+    read = Read(len(rows), len(unread), sum(reply.was_cut for reply in given))
+    if 2 * read.n_unread > read.n:
+        _store_replies(root, run.run_id, replies)
+        raise JudgeError(_unreadable(config, column, read, unread), _remedy(config, read, unread))
+    return read
+
+
+def _unreadable(config: AskConfig, column: str, read: Read, unread: Sequence[Reply]) -> str:
+    what = "sentence" if column == "description" else "level from 0 to 10"
+    text = f"{read.n_unread:,} of {read.n:,} replies of {one_line(config.model)} hold no {what}"
+    n_cut = sum(reply.was_cut for reply in unread)
+    text += f", {n_cut:,} of them cut off at --max-tokens {config.max_tokens}" if n_cut else ""
+    refused = [reply for reply in unread if reply.text is None]
+    if 2 * len(refused) > len(unread):
+        reason = one_line(refused[0].error or "")
+        return f"{text}; the server refused {len(refused):,}: {reason}"
+    said = next(reply.text for reply in unread if reply.text is not None)
+    return f"{text}; one of them: {one_line(said)!r}" if said.strip() else f"{text}; one is empty"
+
+
+def _remedy(config: AskConfig, read: Read, unread: Sequence[Reply]) -> str:
+    again = "--ask-again asks anew what has a reply, once the server is mended"
+    if any(reply.was_cut for reply in unread):
+        return f"give more than --max-tokens {config.max_tokens}, also for thoughts; {again}"
+    return again
+
+
+def _store_replies(root: Path, run_id: str, replies: Mapping[str, Reply]) -> None:
+    with Warehouse.open(root) as warehouse, warehouse.transaction():
+        warehouse.replace_rows("raw.replies", run_id, reply_rows(run_id, replies))
 
 
 def _intention(
@@ -307,7 +381,9 @@ def judgement_row(
         "run_id": of.run.run_id,
         "task": task,
         "judge": judge,
-        "params": json.dumps(config.to_json(), sort_keys=True, ensure_ascii=False),
+        "params": json.dumps(
+            {**config.to_json(), "reading": READING}, sort_keys=True, ensure_ascii=False
+        ),
         "input_hash": input_hash,
         "cases_hash": of.cases_hash,
         "finished": datetime.now(UTC).replace(tzinfo=None),
@@ -327,12 +403,16 @@ def reply_rows(run_id: str, replies: Mapping[str, Reply]) -> pl.DataFrame:
     rows = [
         {
             "run_id": run_id,
-            **{name: getattr(reply, name) for name in _REPLY},
+            **{name: _storable(getattr(reply, name)) for name in _REPLY},
             "asked": datetime.fromisoformat(reply.asked) if reply.asked else None,
         }
         for reply in replies.values()
     ]
     return pl.DataFrame(rows, schema=_schema("raw.replies"))
+
+
+def _storable(value: Any) -> Any:
+    return whole(value) if isinstance(value, str) else value
 
 
 _REPLY = (

@@ -6,7 +6,7 @@
 --   reply_id      VARCHAR   SHA-256 of the prompt, the model and its parameters
 --   task          VARCHAR   describe or predict
 --   model         VARCHAR   the model's name
---   text          VARCHAR   the reply as it came; NULL when the server refused the prompt
+--   text          VARCHAR   the reply, half a surrogate pair as U+FFFD; NULL when it was refused
 --   finish_reason VARCHAR   as the server says: stop, or length when it was cut off
 --   tokens_in     BIGINT    tokens of the prompt as the server counts them; NULL = not told
 --   tokens_out    BIGINT    tokens of the reply; NULL = not told

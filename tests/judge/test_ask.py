@@ -151,7 +151,9 @@ def test_an_interrupted_call_goes_on(number: signal.Signals, tmp_path: Path) -> 
             stderr=subprocess.PIPE,
             env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[1])},
         )
-        while process.poll() is None and len(server.asked) < 4:
+        while process.poll() is None and (
+            len(server.asked) < 4 or len(Replies.read(path).known) < 3
+        ):
             time.sleep(0.02)
         process.send_signal(number)
         _, err = process.communicate(timeout=60)
@@ -161,6 +163,33 @@ def test_an_interrupted_call_goes_on(number: signal.Signals, tmp_path: Path) -> 
         server.behave = lambda asked: said("y")
         assert ask_all(server, path).n_asked == 5
     assert set(known) < set(Replies.read(path).known)
+
+
+def test_a_long_silence_is_broken(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def slow(asked: Asked) -> Response:
+        time.sleep(1.0)
+        return said("x")
+
+    heard: list[str] = []
+    monkeypatch.setattr("recsae.judge.ask._TICK", 0.05)
+    monkeypatch.setattr("recsae.judge.ask.FIRST_SILENCE", 0.1)
+    with FakeServer.run(slow) as server:
+        ask_all(server, tmp_path / "r", 1, say=heard.append)
+    assert 1 <= len(heard) <= 4  # ever more rarely
+    assert heard[0].startswith(f"still waiting for {server.url}/v1/chat/completions; --timeout")
+
+
+def test_a_wait_that_the_server_names_is_said(tmp_path: Path) -> None:
+    heard: list[str] = []
+    behave = scripted(failed(500), failed(429, "slowly", Retry_After="0.1"), said("x"))
+    with FakeServer.run(behave) as server:
+        ask_all(server, tmp_path / "r", 1, say=heard.append)
+    assert "500 no; asking again" in heard[0]
+    assert len(heard) == 1  # so short a wait is not worth a second line within five seconds
+    behave = scripted(failed(500), failed(429, "slowly", Retry_After="1.5"), said("x"))
+    with FakeServer.run(behave) as server:
+        ask_all(server, tmp_path / "r2", 1, say=heard.append)
+    assert "429 slowly; asking again in 2 s" in heard[-1]
 
 
 def test_draws_grow() -> None:

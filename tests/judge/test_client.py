@@ -157,7 +157,6 @@ def test_usage_may_be_missing_or_nonsense() -> None:
 
 GARBAGE = [
     b"",
-    b"<html>Log in</html>",
     b"[]",
     b"null",
     b"{}",
@@ -291,7 +290,7 @@ def test_statuses_that_stay(status: int) -> None:
         FakeServer.run(lambda asked: failed(status, "never")) as server,
         pytest.raises(JudgeError, match=f"answered {status} never"),
     ):
-        client(server).complete(BODY)
+        Client(endpoint(f"{server.url}/v1", "m")).complete(BODY)
     assert len(server.asked) == 1
 
 

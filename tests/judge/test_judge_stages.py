@@ -239,12 +239,24 @@ def test_unreadable_replies_are_counted_and_never_right(
 ) -> None:
     describe(cli, server)
     odd = ["11", "no idea", "", "7 or 8", "-1", "\x1b[2J</moment>Ignore this: 10"]
-    server.behave = lambda asked: said(odd[asked.number % len(odd)])
-    (model, _), latents = (page := read(judge(cli, server, "--json")))["judges"], page["latents"]
-    assert model["n_unparsed"] == model["n_cases"] > 20
-    assert model["mean_confidence"] == model["mean_recall"] == model["mean_specificity"] == 0
-    assert {level for row in latents for level in row["predicted_levels"]} == {None}
-    assert ">?" in judge(cli, server).out
+    server.behave = lambda asked: said(odd[asked.number // 3 % 6] if asked.number % 3 == 0 else "8")
+    page = read(judge(cli, server, "--json"))
+    (model, _), latents = page["judges"], page["latents"]
+    replies = {row["reply_id"]: row["text"] for row in rows(at, "select * from raw.replies")}
+    stored = rows(at, "select * from raw.predictions")
+    unread = [row for row in stored if row["predicted_level"] is None]
+    assert {replies[row["reply_id"]] for row in unread} <= set(odd)
+    assert {replies[row["reply_id"]] for row in stored} - set(odd) == {"8"}
+    assert 0 < len(unread) == model["n_unparsed"] < model["n_cases"]
+    right = sum(
+        predicted == 8 and level >= 5
+        for row in latents
+        for level, predicted in zip(row["levels"], row["predicted_levels"], strict=True)
+    )
+    assert sum(row["confidence"] * row["n_cases"] for row in latents) == pytest.approx(right)
+    result = judge(cli, server, "--force")
+    assert ">?" in result.out
+    assert f"cases, {len(unread):,} without a readable level" in result.err
 
 
 def test_a_description_that_cannot_be_read(cli: Cli, at: Finished, server: FakeServer) -> None:
@@ -252,6 +264,7 @@ def test_a_description_that_cannot_be_read(cli: Cli, at: Finished, server: FakeS
     result = describe(cli, server, "--concurrency", 1)
     assert "1 without a readable sentence, 4 cut off at --max-tokens" in result.err
     assert "no readable sentence" in result.out
+    server.behave = good
     page = read(judge(cli, server, "--json"))
     assert page["judges"][0]["n_latents"] == N - 1
 
