@@ -45,6 +45,13 @@ def insert_query(query: Query) -> str:
     return f"insert into {name(query.full_name)} by name (\n{query.text.rstrip().rstrip(';')}\n)"
 
 
+def insert_by_name(table: str, source: str, nulls: Sequence[str]) -> str:
+    """Append the rows of a relation, columns matched by name; ``nulls`` are those without values."""
+    replaced = ", ".join(f"null as {name(column)}" for column in nulls)
+    columns = f"* replace ({replaced})" if nulls else "*"
+    return f"insert into {name(table)} by name select {columns} from {name(source)}"
+
+
 def comments(query: Query, kind: str) -> Iterator[str]:
     """COMMENT ON the relation (kind: table or view) and each of its columns."""
     relation = name(query.full_name)
