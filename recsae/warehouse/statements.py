@@ -46,7 +46,7 @@ def insert_query(query: Query) -> str:
 
 
 def insert_by_name(table: str, source: str, nulls: Sequence[str]) -> str:
-    """Append the rows of a relation, columns matched by name; ``nulls`` are those without values."""
+    """Append the rows of a relation, columns matched by name; ``nulls`` have no values."""
     replaced = ", ".join(f"null as {name(column)}" for column in nulls)
     columns = f"* replace ({replaced})" if nulls else "*"
     return f"insert into {name(table)} by name select {columns} from {name(source)}"
