@@ -198,7 +198,7 @@ class Session:
         try:
             given = self.columns("inserted") | dict.fromkeys(nulls, "NULL")
             compare_columns(table, given, self.columns(table))
-            self.execute(statements.insert_by_name(table, "inserted", nulls))
+            self.execute(statements.insert_frame(table, nulls))
         finally:
             with suppress(duckdb.Error):  # refused after a failure, which is what must be told
                 self._connection.unregister("inserted")

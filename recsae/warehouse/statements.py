@@ -45,11 +45,11 @@ def insert_query(query: Query) -> str:
     return f"insert into {name(query.full_name)} by name (\n{query.text.rstrip().rstrip(';')}\n)"
 
 
-def insert_by_name(table: str, source: str, nulls: Sequence[str]) -> str:
-    """Append the rows of a relation, columns matched by name; ``nulls`` have no values."""
+def insert_frame(table: str, nulls: Sequence[str]) -> str:
+    """Append the frame ``inserted``, columns matched by name; ``nulls`` have no values."""
     replaced = ", ".join(f"null as {name(column)}" for column in nulls)
     columns = f"* replace ({replaced})" if nulls else "*"
-    return f"insert into {name(table)} by name select {columns} from {name(source)}"
+    return f"insert into {name(table)} by name select {columns} from inserted"
 
 
 def comments(query: Query, kind: str) -> Iterator[str]:

@@ -20,7 +20,7 @@ from recsae.warehouse.storage import lower_storage, storage_of
 
 if TYPE_CHECKING:
     from conftest import Result
-    from finished import Finished
+    from stages.finished import Finished
 
 HEADER = 64
 """Version number in a file that every DuckDB from 1.0 on reads; 1.4 reads up to 67, 1.5 to 68."""
