@@ -14,17 +14,17 @@ from pathlib import Path
 from typing import Any
 
 import duckdb
-from stages.finished import TIMES
 
 from recsae.errors import MissingStageError
 from recsae.warehouse import Query, Warehouse, queries
 from recsae.warehouse.sql import RAW, REPORT
 
+TIMES = ("started", "seconds", "peak_memory_mb", "loaded")
+
 SKIPPED = ("raw.meta", "raw.files")
 """They hold paths and the sizes of files that name versions."""
 
 VALUES: dict[str, object] = {
-    "latent_id": 0,
     "judge": "builtin",
     "n_users": 5,
     "seed": 0,
@@ -62,8 +62,15 @@ def stored(warehouse: Warehouse) -> list[tuple[str, str]]:
     return [(name, columns) for name, columns in relations() if warehouse.exists(name)]
 
 
-def params(query: Query, run_id: str) -> dict[str, object]:
-    values: dict[str, object] = {"run_id": run_id, **VALUES}
+def params(warehouse: Warehouse, query: Query, run_id: str) -> dict[str, object]:
+    """The run, its surest latent, and VALUES."""
+    best = warehouse.sql(
+        "select latent_id from latents where run_id = $run_id and concept is not null "
+        "order by confidence_low desc nulls last, latent_id limit 1",
+        {"run_id": run_id},
+    )
+    latent_id = best.item() if len(best) else 0
+    values: dict[str, object] = {"run_id": run_id, "latent_id": latent_id, **VALUES}
     return {param.name: values.get(param.name, 5) for param in query.params}
 
 
@@ -78,7 +85,7 @@ def through_recsae(root: Path) -> dict[str, tuple[int, str]]:
                 try:
                     if query.stage == RAW or not query.params:
                         continue
-                    frame = warehouse.query(query.full_name, params(query, run_id))
+                    frame = warehouse.query(query.full_name, params(warehouse, query, run_id))
                 except MissingStageError:  # a step on the way that is not kept
                     continue
                 kept = frame.select([c for c in frame.columns if c not in TIMES])
