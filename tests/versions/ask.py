@@ -58,6 +58,11 @@ def relations() -> list[tuple[str, str]]:
     ]
 
 
+def where(name: str) -> str:
+    """Without the metrics that tell how long something took."""
+    return "where metric not in ('seconds', 'vectors/s')" if name == "raw.metrics" else ""
+
+
 def stored(warehouse: Warehouse) -> list[tuple[str, str]]:
     return [(name, columns) for name, columns in relations() if warehouse.exists(name)]
 
@@ -78,7 +83,7 @@ def through_recsae(root: Path) -> dict[str, tuple[int, str]]:
     found = {}
     with Warehouse.open(root, read_only=True) as warehouse:
         for name, columns in stored(warehouse):
-            rows = warehouse.sql(f"select {columns} from {name}").rows()
+            rows = warehouse.sql(f"select {columns} from {name} {where(name)}").rows()
             found[name] = said(rows, ordered=False)
         for run_id in warehouse.runs()["run_id"]:
             for query in queries():
@@ -100,7 +105,8 @@ def through_duckdb(root: Path) -> dict[str, tuple[int, str]]:
     with duckdb.connect(str(root / "recsae.duckdb"), read_only=True) as connection:
         return {
             name: said(
-                connection.execute(f"select {columns} from {name}").fetchall(), ordered=False
+                connection.execute(f"select {columns} from {name} {where(name)}").fetchall(),
+                ordered=False,
             )
             for name, columns in names
         }

@@ -113,7 +113,7 @@ def test_every_answer_has_been_asked(versions: Versions, maker: str) -> None:
     assert len(reports) >= 10
 
 
-@pytest.mark.parametrize(("maker", "reader"), permutations(VERSIONS, 2))
+@pytest.mark.parametrize(("maker", "reader"), [*permutations(VERSIONS, 2)])
 def test_each_opens_what_the_others_wrote(versions: Versions, maker: str, reader: str) -> None:
     assert versions.ask(reader, versions.made_by(maker)) == versions.own_answers(maker)
 
