@@ -30,7 +30,10 @@ def schema(
     ] = None,
     as_json: JsonOption = False,
     upgrade: Annotated[
-        bool, typer.Option("--upgrade", help="First bring an older warehouse up to date.")
+        bool,
+        typer.Option(
+            "--upgrade", help="First bring an older warehouse up to date, for every DuckDB."
+        ),
     ] = False,
     warehouse: WarehouseOption = Path("warehouse"),
 ) -> None:
@@ -47,8 +50,7 @@ def schema(
     from recsae.warehouse import Warehouse
 
     if upgrade:
-        with Warehouse.open(warehouse) as store:
-            note(f"{store.root} has the present layout")
+        brought_up_to_date(warehouse)
     with Warehouse.open(warehouse, read_only=True) as store:
         known = relations(store)
         if relation is None:
@@ -62,6 +64,19 @@ def schema(
         return
     sys.stdout.write(f"{about['relation']} ({about['kind']}): {about['comment']}\n\n")
     write_records([{**row, "example": short(row["example"])} for row in columns], as_json)
+
+
+def brought_up_to_date(root: Path) -> None:
+    """The present layout, in a file that every supported DuckDB reads."""
+    from recsae.warehouse import Warehouse
+    from recsae.warehouse.connection import STORAGE
+    from recsae.warehouse.storage import lower_storage
+    from recsae.warehouse.store import WAIT
+
+    with Warehouse.open(root) as store:
+        note(f"{store.root} has the present layout")
+    if before := lower_storage(root, wait=WAIT):
+        note(f"its database is written anew for DuckDB {STORAGE} and later; {before} was needed")
 
 
 def relations(store: Warehouse) -> list[dict[str, Any]]:

@@ -15,8 +15,15 @@ import duckdb
 from recsae.errors import DataError, RecsaeError, UsageError
 
 DEFAULT_MEMORY = "1GB"
+STORAGE = "v1.0.0"
+"""Format of a new database file, the oldest that DuckDB writes: every client since 1.0 reads it.
+
+DuckDB 2 would write one that nothing before it opens. A file keeps its format, whoever opens it.
+"""
+
 _HOLDER = re.compile(r"lock is held in (.+?) \(PID (\d+)\)")
 _DAMAGE = ("not a valid duckdb", "serialization", "corrupt", "could not read enough bytes")
+_NEWER = ("but we can only read", "greater than the latest version supported")
 _FULL = ("No space left", "Disk quota exceeded", "File too large")
 _PAUSE = 0.05
 """Seconds between tries; other stages hold the file only for moments."""
@@ -32,6 +39,18 @@ class DamagedDatabase(DataError):
         )
         self.reason = reason
         """What DuckDB says."""
+
+
+class NewerDatabase(DataError):
+    """The database file is of a DuckDB later than the one that is installed."""
+
+    def __init__(self, root: Path) -> None:
+        place = root / "recsae.duckdb"
+        super().__init__(
+            f"DuckDB {duckdb.__version__} is too old for the warehouse database {place}",
+            "install a newer one (pip install -U duckdb), or where that is, "
+            "recsae schema --upgrade writes the database for older ones too",
+        )
 
 
 def connect(
@@ -66,6 +85,8 @@ def settings(root: Path) -> dict[str, str | bool | int | float | list[str]]:
         "threads": _threads(),
         "temp_directory": _spill_folder(root),
         "autoinstall_known_extensions": "false",
+        # of files that the connection creates or attaches as new, not of one that is there
+        "storage_compatibility_version": STORAGE,
     }
 
 
@@ -95,6 +116,8 @@ def open_error(error: Exception, root: Path, *, read_only: bool) -> RecsaeError:
         return DataError(f"the warehouse {root} is already open in this process")
     if "memory" in text.lower() and "IO Error" not in text:
         return UsageError(f"RECSAE_MEMORY: {text}", "use a size such as 1GB")
+    if any(mark in text for mark in _NEWER):
+        return NewerDatabase(root)
     if is_damage(error):
         return DamagedDatabase(root, text)
     return storage_error(error, root) or DataError(f"cannot open the warehouse {root}: {text}")

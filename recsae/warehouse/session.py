@@ -192,10 +192,13 @@ class Session:
 
         Returns the number of rows.
         """
+        # DuckDB 1 takes a column of nothing but NULL for numbers
+        nulls = [column for column, kind in frame.schema.items() if kind == pl.Null]
         self._connection.register("inserted", frame)
         try:
-            compare_columns(table, self.columns("inserted"), self.columns(table))
-            self.execute(f"insert into {statements.name(table)} by name select * from inserted")
+            given = self.columns("inserted") | dict.fromkeys(nulls, "NULL")
+            compare_columns(table, given, self.columns(table))
+            self.execute(statements.insert_frame(table, nulls))
         finally:
             with suppress(duckdb.Error):  # refused after a failure, which is what must be told
                 self._connection.unregister("inserted")

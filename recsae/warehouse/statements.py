@@ -45,6 +45,13 @@ def insert_query(query: Query) -> str:
     return f"insert into {name(query.full_name)} by name (\n{query.text.rstrip().rstrip(';')}\n)"
 
 
+def insert_frame(table: str, nulls: Sequence[str]) -> str:
+    """Append the frame ``inserted``, columns matched by name; ``nulls`` have no values."""
+    replaced = ", ".join(f"null as {name(column)}" for column in nulls)
+    columns = f"* replace ({replaced})" if nulls else "*"
+    return f"insert into {name(table)} by name select {columns} from inserted"
+
+
 def comments(query: Query, kind: str) -> Iterator[str]:
     """COMMENT ON the relation (kind: table or view) and each of its columns."""
     relation = name(query.full_name)

@@ -43,6 +43,7 @@ history_places as (
         user_id,
         unnest(generate_series(greatest(position - $history_items + 1, 1), position)) as position
     from cases
+    where $history_items > 0
 ),
 
 history as (

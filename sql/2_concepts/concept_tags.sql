@@ -95,16 +95,24 @@ counts as (
     inner join background_totals on active_tags.item_side = background_totals.item_side
 ),
 
+odds as (
+    -- with a single tag in all, n - y is zero and the odds mean nothing, as those of a tag that
+    -- weighs nothing: NULL rather than a condition, which may be tried after the logarithm
+    select
+        *,
+        if(y1 + a > 0 and n1 + a0 - y1 - a > 0, (y1 + a) / (n1 + a0 - y1 - a), null) as odds1,
+        if(y2 + a > 0 and n2 + a0 - y2 - a > 0, (y2 + a) / (n2 + a0 - y2 - a), null) as odds2
+    from counts
+),
+
 scores as (
-    -- with a single tag in all, n - y is zero and the odds mean nothing: left out
     select
         latent_id,
         item_side,
         tag,
-        (ln((y1 + a) / (n1 + a0 - y1 - a)) - ln((y2 + a) / (n2 + a0 - y2 - a)))
-        / sqrt(1 / (y1 + a) + 1 / (y2 + a)) as z
-    from counts
-    where n1 + a0 - y1 - a > 0 and n2 + a0 - y2 - a > 0
+        (ln(odds1) - ln(odds2)) / sqrt(1 / (y1 + a) + 1 / (y2 + a)) as z
+    from odds
+    where odds1 is not null and odds2 is not null
 ),
 
 ranked as (

@@ -157,8 +157,9 @@ bounds as (
     select
         latent_id,
         sum(rate_adjusted order by rate_name) / 2 as centre,
-        sqrt(sum(rate_adjusted * (1 - rate_adjusted) / n_adjusted order by rate_name)) / 2
-            as standard_error
+        sqrt(
+            greatest(sum(rate_adjusted * (1 - rate_adjusted) / n_adjusted order by rate_name), 0)
+        ) / 2 as standard_error
     from adjusted
     group by latent_id
 )

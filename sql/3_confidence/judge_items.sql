@@ -40,6 +40,7 @@ history_places as (
         user_id,
         unnest(generate_series(greatest(position - $history + 1, 1), position))::integer as position
     from cases
+    where $history > 0
 ),
 
 shown as (

@@ -19,7 +19,7 @@ ages as (
     -- place of an item among all by the time of its first interaction, in thousandths
     select
         interactions.item_id,
-        (percent_rank() over (order by min(interactions.time)) * 1000)::bigint as age
+        round(percent_rank() over (order by min(interactions.time)) * 1000)::bigint as age
     from raw.interactions as interactions
     inner join runs on interactions.dataset = runs.dataset
     where interactions.split = 'train'
@@ -29,7 +29,7 @@ ages as (
 measures as (
     select
         items.item_id,
-        (ln(1 + items.popularity) * 1000)::bigint as popularity,
+        round(ln(1 + items.popularity) * 1000)::bigint as popularity,
         coalesce(ages.age, 1000) as age
     from raw.items as items
     inner join runs on items.dataset = runs.dataset

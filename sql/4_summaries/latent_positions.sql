@@ -29,5 +29,5 @@ select
     latent_id,
     position,
     n_fired,
-    if(has_levels, n_active, null) as n_active
+    case when has_levels then n_active end as n_active
 from found

@@ -210,9 +210,10 @@ cells as (
 numbered as (
     select
         row_number() over (order by k, scale, lr, settings) as cell,
-        round(coalesce(ndcg_10_kept, 0), 3) as kept,
-        round(coalesce(l0, k), 1) as active,
-        round(coalesce(interpretable_share, 0), 2) as share,
+        -- rounded by hand: versions of the database differ in the halves of digits after the point
+        floor(coalesce(ndcg_10_kept, 0) * 1000 + 0.5) as kept,
+        floor(coalesce(l0, k) * 10 + 0.5) as active,
+        floor(coalesce(interpretable_share, 0) * 100 + 0.5) as share,
         *
     from cells
 ),

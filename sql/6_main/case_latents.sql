@@ -56,20 +56,20 @@ select
     cases.split,
     items.title,
     activations.value,
-    if(
-        edges.edges is null,
-        null,
-        1
-        + (activations.value::double >= edges.edges[1])::integer
-        + (activations.value::double >= edges.edges[2])::integer
-        + (activations.value::double >= edges.edges[3])::integer
-        + (activations.value::double >= edges.edges[4])::integer
-        + (activations.value::double >= edges.edges[5])::integer
-        + (activations.value::double >= edges.edges[6])::integer
-        + (activations.value::double >= edges.edges[7])::integer
-        + (activations.value::double >= edges.edges[8])::integer
-        + (activations.value::double >= edges.edges[9])::integer
-    ) as level,
+    case
+        when edges.edges is not null
+            then
+                1
+                + (activations.value::double >= edges.edges[1])::integer
+                + (activations.value::double >= edges.edges[2])::integer
+                + (activations.value::double >= edges.edges[3])::integer
+                + (activations.value::double >= edges.edges[4])::integer
+                + (activations.value::double >= edges.edges[5])::integer
+                + (activations.value::double >= edges.edges[6])::integer
+                + (activations.value::double >= edges.edges[7])::integer
+                + (activations.value::double >= edges.edges[8])::integer
+                + (activations.value::double >= edges.edges[9])::integer
+    end as level,
     labels.label,
     labels.leading_tag as concept,
     scores.status,

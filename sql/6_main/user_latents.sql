@@ -65,8 +65,8 @@ select
     scores.status,
     scores.confidence,
     firings.n_fired,
-    if(firings.has_levels, firings.n_active, null) as n_active,
-    if(firings.has_levels, firings.n_active / cases.n_cases, null) as share_active,
+    case when firings.has_levels then firings.n_active end as n_active,
+    case when firings.has_levels then firings.n_active / cases.n_cases end as share_active,
     firings.max_value
 from firings
 left join cases on firings.run_id = cases.run_id and firings.user_id = cases.user_id

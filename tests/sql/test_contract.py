@@ -88,6 +88,19 @@ def test_header_is_complete(query: Query) -> None:
     assert width <= 100
 
 
+@pytest.mark.parametrize("query", ALL, ids=ids)
+def test_no_type_that_another_file_would_not_keep(query: Query) -> None:
+    """A sum is a HUGEINT, of which COPY makes a DOUBLE; a median of DECIMAL is cut to its scale."""
+    kept = ("VARCHAR", "INTEGER", "BIGINT", "FLOAT", "DOUBLE", "BOOLEAN", "TIMESTAMP", "JSON")
+    assert {column.type.removesuffix("[]") for column in query.yields} <= set(kept)
+
+
+@pytest.mark.parametrize("query", [q for q in ALL if q.stage in (SUMMARIES, VIEWS)], ids=ids)
+def test_views_are_stored_as_every_duckdb_reads_them(query: Query) -> None:
+    """DuckDB 2 stores if() as a call of a function that DuckDB 1 does not have: write CASE."""
+    assert not re.search(r"\bif\s*\(", re.sub(r"--.*", "", query.text))
+
+
 def test_the_grain_comes_first() -> None:
     others = {
         q.full_name for q in ALL if q.grain != tuple(c.name for c in q.yields[: len(q.grain)])

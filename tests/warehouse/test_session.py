@@ -164,6 +164,17 @@ def test_insert_of_a_null_where_none_may_be(warehouse: Warehouse) -> None:
     warehouse.insert("raw.users", users())
 
 
+def test_insert_of_columns_without_any_value(warehouse: Warehouse) -> None:
+    """Whatever the type of the table's column; DuckDB 1 takes those of the frame for INTEGER."""
+    row = {"run_id": "s", "reply_id": "x", "task": "predict", "model": "m"}
+    empty = dict.fromkeys(("text", "finish_reason", "tokens_in", "tokens_out", "seconds", "asked"))
+    frame = pl.DataFrame([row | empty | {"error": None}])
+    assert frame.schema["asked"] == pl.Null
+    assert warehouse.insert("raw.replies", frame) == 1
+    stored = warehouse.sql("from raw.replies").row(0, named=True)
+    assert stored == row | empty | {"error": None}
+
+
 def test_insert_failing_inside_a_transaction_tells_why(warehouse: Warehouse) -> None:
     with pytest.raises(duckdb.ConstraintException), warehouse.transaction():
         warehouse.insert("raw.users", users(user_id=[-1]))
