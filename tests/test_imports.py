@@ -28,11 +28,12 @@ BELOW = {
     "errors": set(),
     "config": {"errors"},
     "progress": {"errors"},
-    "warehouse": {"errors"},
+    "saving": set(),
+    "warehouse": {"errors", "saving"},
     "datasets": {"errors", "config", "warehouse"},
     "vectors": {"errors", "config", "datasets"},
-    "recommenders": {"errors", "config", "progress"},
-    "sae": {"errors", "config", "progress", "recommenders"},
+    "recommenders": {"errors", "config", "progress", "saving"},
+    "sae": {"errors", "config", "progress", "recommenders", "saving"},
 }
 """Part -> the other parts that it may import; parts not named here may import any but cli."""
 
