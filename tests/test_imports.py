@@ -29,7 +29,8 @@ BELOW = {
     "config": {"errors"},
     "progress": {"errors"},
     "saving": set(),
-    "warehouse": {"errors", "saving"},
+    "limits": {"errors"},
+    "warehouse": {"errors", "limits", "saving"},
     "datasets": {"errors", "config", "warehouse"},
     "vectors": {"errors", "config", "datasets"},
     "recommenders": {"errors", "config", "progress", "saving"},
@@ -87,4 +88,4 @@ def test_commands_load_heavy_libraries_only_when_they_run(path: Path) -> None:
     heavy = ("torch", "polars", "duckdb", "pyarrow", "numpy", "rich", "safetensors")
     assert not [m for m in used if m.partition(".")[0] in heavy]
     own = {module.split(".")[1] for module in used if module.startswith("recsae.")}
-    assert own <= {"cli", "errors", "config", "progress", "__version__"}
+    assert own <= {"cli", "errors", "config", "limits", "progress", "__version__"}

@@ -25,7 +25,13 @@ from recsae.warehouse.checksums import (
     results_in,
     run_path,
 )
-from recsae.warehouse.connection import DamagedDatabase, connect, first_line, is_damage
+from recsae.warehouse.connection import (
+    DamagedDatabase,
+    connect,
+    first_line,
+    is_damage,
+    is_shortage,
+)
 from recsae.warehouse.files import DATABASE, is_locked, is_safe
 from recsae.warehouse.marks import LINK, REPLACE_LINK, link_to, links_in
 from recsae.warehouse.publish import KINDS, kinds_of, needed_kinds
@@ -189,6 +195,8 @@ def damaged_tables(warehouse: Warehouse) -> list[Problem]:
         try:
             warehouse.probe(f"select bit_xor(hash(t)) as x from {statements.name(table)} as t")
         except duckdb.Error as error:
+            if is_shortage(error):
+                raise
             problems.append(Problem(None, None, table, f"is damaged: {first_line(error)}"))
             if isinstance(error, duckdb.FatalException | duckdb.InternalException):
                 # nothing can be read after that
@@ -410,6 +418,8 @@ def _read_parquet(root: Path, path: Path, *, quick: bool) -> tuple[str | None, i
             query = f"select count(*) as n{read} from read_parquet({file}) as t"
             row = connection.execute(query).fetchone()
     except (duckdb.Error, RecsaeError) as error:
+        if is_shortage(error):
+            raise
         return f"is damaged: {first_line(error)}", None
     return None, int(row[0]) if row else None
 

@@ -17,7 +17,7 @@ from recsae.errors import DataError
 from recsae.warehouse import statements
 from recsae.warehouse.catalog import absent, stored_columns
 from recsae.warehouse.checksums import parquet_path
-from recsae.warehouse.connection import first_line
+from recsae.warehouse.connection import first_line, is_shortage
 from recsae.warehouse.files import is_safe, parquet_folder
 from recsae.warehouse.session import Session, compare_columns
 from recsae.warehouse.sql import RAW, SUMMARIES, Query, load
@@ -171,6 +171,8 @@ def _unreadable(session: Session, source: str) -> str | None:
     try:
         session.probe(f"select 1 from {source} limit 0")
     except duckdb.Error as error:
+        if is_shortage(error):
+            raise
         return first_line(error)
     return None
 
