@@ -162,8 +162,10 @@ def _unsafe_ids(warehouse: Warehouse) -> Iterator[Problem]:
 def ancestors(run_id: str, parents: Mapping[str, str | None]) -> list[str]:
     """The runs that one is built on, nearest first; one built on itself is among them."""
     found: list[str] = []
-    while (run_id := parents.get(run_id) or "") and run_id not in found:
-        found.append(run_id)
+    parent = parents.get(run_id)
+    while parent is not None and parent not in found:
+        found.append(parent)
+        parent = parents.get(parent)
     return found
 
 
