@@ -33,6 +33,7 @@ from recsae.cli import (
     train,
 )
 from recsae.errors import ExitCode, RecsaeError
+from recsae.limits import memory_error, watch
 
 if "OMP_WAIT_POLICY" not in os.environ:
     # torch's threads wait for each other in a loop, for hundreds of thousands of rounds unless told
@@ -98,6 +99,7 @@ def main() -> None:
 def invoke(args: Sequence[str] | None = None) -> int:
     """Run a command line (default: this process's own) and return its exit status."""
     words = list(sys.argv[1:] if args is None else args)
+    watch()
     try:
         result = app(args=words, prog_name="recsae", standalone_mode=False)
         sys.stdout.flush()
@@ -118,6 +120,12 @@ def invoke(args: Sequence[str] | None = None) -> int:
         if os.environ.get("RECSAE_TRACEBACK"):
             traceback.print_exc()
         return fail(*known)
+    except BaseException as error:
+        # polars panics with an exception of this kind
+        memory = memory_error(error) if type(error).__name__ == "PanicException" else None
+        if memory is None:
+            raise
+        return fail(ExitCode.DATA, *memory)
 
 
 def fail(code: int, message: str, hint: str | None) -> int:
@@ -137,6 +145,8 @@ def explain(error: Exception) -> tuple[int, str, str | None] | None:
     """Exit status, message and hint of an error that a user may cause; None for a bug."""
     if isinstance(error, RecsaeError):
         return error.exit_code, error.message, error.hint
+    if memory := memory_error(error):
+        return ExitCode.DATA, *memory
     if callable(message := getattr(error, "format_message", None)):
         context = getattr(error, "ctx", None)
         text = str(message())

@@ -66,7 +66,9 @@ def line(problem: Problem) -> str:
 
 
 def mended_by(problem: Problem) -> str:
-    """The command that mends a problem."""
+    """The command that mends a problem, or what has to be done by hand."""
+    if problem.by_hand:
+        return problem.by_hand
     return f"recsae repair {problem.run_id}" if problem.run_id else "recsae repair"
 
 

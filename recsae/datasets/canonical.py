@@ -10,6 +10,7 @@ import difflib
 import hashlib
 import io
 import json
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -57,7 +58,8 @@ TABLES = tuple(SCHEMAS)
 _SCHEMAS = {**SCHEMAS, TRUTH: TRUTH_SCHEMA}
 _KEYS = {"name", "format_version", "options", "sources", "counts", "dropped", "fingerprint"}
 FILE_NAMES = frozenset({INFO, *(f"{table}.parquet" for table in _SCHEMAS)})
-"""All that a prepared folder may hold."""
+"""All that a prepared folder may hold, beside its mark."""
+OWN_FILES = re.compile("|".join(map(re.escape, FILE_NAMES)))
 
 Tables = Mapping[str, pl.DataFrame]
 
@@ -179,6 +181,19 @@ def read_info(name: str, data_dir: Path) -> dict[str, Any]:
     except (OSError, ValueError, RecursionError) as error:
         raise _damaged(name, path, error) from None
     return info
+
+
+def is_prepared(folder: Path) -> bool:
+    """Whether the ``dataset.json`` of a folder tells of all its files, as recsae writes it.
+
+    So a folder is known that an earlier version prepared, which gave it no mark.
+    """
+    try:
+        info = json.loads((folder / INFO).read_bytes())
+        known = {INFO, *info["files"]}
+        return info.keys() >= _KEYS and {path.name for path in folder.iterdir()} <= known
+    except (OSError, ValueError, TypeError, KeyError, AttributeError, RecursionError):
+        return False
 
 
 def read_dataset(name: str, data_dir: Path) -> Dataset:

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import polars as pl
-from filelock import FileLock, Timeout
+from filelock import Timeout
 
 from recsae.config import StageConfig, option
 from recsae.datasets import (
@@ -26,12 +26,19 @@ from recsae.datasets import (
     rechorus,
     tabular,
 )
-from recsae.datasets.canonical import FILE_NAMES, TRUTH, TRUTH_SCHEMA, Tables
+from recsae.datasets.canonical import OWN_FILES, TRUTH, TRUTH_SCHEMA, Tables
 from recsae.datasets.sources import SourceFile, read_source
 from recsae.datasets.split import TAG_RULE, Made, Raw, build
 from recsae.datasets.streams import Found
 from recsae.errors import DataError, UsageError
-from recsae.warehouse.files import clean_leftovers, replace_folder, safe_name, temp_folder
+from recsae.warehouse.files import (
+    clean_leftovers,
+    file_lock,
+    replace_folder,
+    safe_name,
+    temp_folder,
+)
+from recsae.warehouse.marks import is_bare, is_marked, mark, plain_folder, strangers
 
 Report = Callable[[str], None]
 
@@ -210,9 +217,8 @@ def _check_source(name: str, found: Recipe, source: Path | None, items: Path | N
 @contextmanager
 def _lock(data_dir: Path, stored: str, report: Report) -> Iterator[None]:
     """Hold a data set for this process, waiting for another one."""
-    folder = data_dir / WORK
-    folder.mkdir(parents=True, exist_ok=True)
-    lock = FileLock(folder / f"{stored}.lock")
+    folder = plain_folder(data_dir, WORK)
+    lock = file_lock(folder / f"{stored}.lock")
     try:
         try:
             lock.acquire(timeout=0)
@@ -252,17 +258,22 @@ def _is_prepared(task: _Task) -> bool:
 
 
 def _check_place(place: Path) -> None:
-    """Never replace a folder that holds anything but a prepared data set."""
+    """Never replace a folder that holds anything but a data set that recsae prepared."""
+    away = "move the folder away, or choose another with --data"
+    if place.is_symlink():
+        raise DataError(f"{place} is a link, which recsae does not replace", away)
     if place.exists() and not place.is_dir():
         raise DataError(f"{place} is a file where the prepared data set belongs", "move it away")
-    if not place.exists():
+    if not place.exists() or is_bare(place, place.name):
         return
-    foreign = sorted(path.name for path in place.iterdir() if path.name not in FILE_NAMES)
-    if foreign:
+    if foreign := strangers(place, OWN_FILES):
         raise DataError(
-            f"{place} holds {foreign[0]}, so it is not a prepared data set to be replaced",
-            "move the folder away, or choose another with --data",
+            f"{place} holds {foreign[0]}, so it is not a prepared data set to be replaced", away
         )
+    if not is_marked(place, place.name):
+        if not canonical.is_prepared(place):
+            raise DataError(f"{place} was not prepared by recsae and is not replaced", away)
+        mark(place, place.name)
 
 
 def _prepare(task: _Task) -> None:
@@ -281,7 +292,7 @@ def _prepare(task: _Task) -> None:
             "tag_rule": TAG_RULE,
         }
         complete = canonical.write(folder, made.tables, info)
-        replace_folder(folder, task.place)
+        replace_folder(folder, task.place.parent, task.place.name, OWN_FILES)
     _narrate(task.place.name, complete, task.report)
 
 

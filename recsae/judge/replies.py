@@ -53,7 +53,8 @@ class Replies:
         """Read what is there and append to it for the length of a with block."""
         replies = cls.read(path)
         path.parent.mkdir(parents=True, exist_ok=True)
-        replies._file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o600)
+        flags = os.O_RDWR | os.O_CREAT | os.O_APPEND | getattr(os, "O_NOFOLLOW", 0)
+        replies._file = os.open(path, flags, 0o666)
         try:
             replies._end_last_line()
             yield replies

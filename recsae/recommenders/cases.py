@@ -19,6 +19,7 @@ from recsae.progress import Reporter
 from recsae.recommenders.base import Recommender, Sequences
 from recsae.recommenders.ranking import top_items
 from recsae.recommenders.trainer import case_vectors
+from recsae.saving import new_file
 
 N_RECOMMENDATIONS = 10
 CHUNK = 8192
@@ -101,7 +102,7 @@ def write_cases(
     file = recommendations_folder / "part-0.parquet"
     # not through a memory map, which a full disk would turn into a signal that ends the process
     with (
-        partial.open("wb") as vectors,
+        new_file(partial) as vectors,
         pq.ParquetWriter(file, RECOMMENDATIONS, compression="zstd") as writer,
         reporter.task("write cases", n, "cases") as step,
     ):
@@ -153,7 +154,7 @@ def _recommendations(
 
 def _save_array(path: Path, array: npt.NDArray[np.float32]) -> None:
     partial = path.with_name(f"{path.name}.partial")
-    with partial.open("wb") as file:
+    with new_file(partial) as file:
         np.save(file, np.ascontiguousarray(array, dtype=np.float32))
     os.replace(partial, path)
 

@@ -21,6 +21,7 @@ from recsae.errors import DataError
 from recsae.progress import Reporter
 from recsae.recommenders.base import Recommender, Sequences
 from recsae.recommenders.ranking import held_out_cases, ranking_metrics, target_ranks
+from recsae.saving import new_file
 
 STOP_METRIC = "NDCG@5"
 CHECKPOINT = "checkpoint.pt"
@@ -182,7 +183,7 @@ def _resume(
 def save_checkpoint(path: Path, content: dict[str, Any]) -> None:
     """Write a checkpoint beside and rename it, so that a kill leaves the old or the new one."""
     partial = path.with_suffix(".partial")
-    with partial.open("wb") as file:
+    with new_file(partial) as file:
         try:
             torch.save(content, file)
         except RuntimeError as error:  # torch hides what the system said

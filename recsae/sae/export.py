@@ -16,6 +16,7 @@ from safetensors.torch import save_file
 
 from recsae.errors import UsageError
 from recsae.sae.model import SAE
+from recsae.saving import replacing
 
 
 @torch.no_grad()
@@ -50,5 +51,6 @@ def export(sae: SAE, folder: Path, layout: str) -> None:
         raise UsageError(f"layout is {layout!r}, but it must be sparsify or sae-lens")
     folder.mkdir(parents=True, exist_ok=True)
     weights["b_dec"] = b_dec
-    save_file({key: tensor.detach().contiguous() for key, tensor in weights.items()}, folder / name)
+    with replacing(folder / name) as file:
+        save_file({key: tensor.detach().contiguous() for key, tensor in weights.items()}, file)
     (folder / "cfg.json").write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")

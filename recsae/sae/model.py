@@ -26,6 +26,7 @@ from torch.nn import functional as F
 from recsae.errors import DataError, UsageError
 from recsae.sae.topk import by_column, top_k
 from recsae.sae.vectors import Vectors, as_vectors
+from recsae.saving import new_file, replacing
 
 FORMAT_VERSION = 1
 
@@ -225,11 +226,11 @@ class SAE(nn.Module):
         """Write ``model.safetensors`` and ``config.json`` into ``folder``, each by rename."""
         folder.mkdir(parents=True, exist_ok=True)
         config = {"format_version": FORMAT_VERSION, "d": self.d, "h": self.h, "k": self.k}
-        partial = folder / "model.safetensors.partial"
-        save_file({k: v.contiguous() for k, v in self.state_dict().items()}, partial)
-        os.replace(partial, folder / "model.safetensors")
+        with replacing(folder / "model.safetensors") as file:
+            save_file({k: v.contiguous() for k, v in self.state_dict().items()}, file)
         text = folder / "config.json.partial"
-        text.write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
+        with new_file(text) as config_file:
+            config_file.write(f"{json.dumps(config, indent=2)}\n".encode())
         os.replace(text, folder / "config.json")
 
     @classmethod

@@ -105,6 +105,7 @@ def open_stage(
             reset_peak_memory()
             if register:
                 register(warehouse)
+            warehouse.require_places(run_id, stage)
             warehouse.start_stage(run_id, stage, params, identity)
         started = time.monotonic()
         try:

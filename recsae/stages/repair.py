@@ -22,6 +22,7 @@ from recsae.config import ConceptsConfig, ConfidenceConfig, SAEConfig, TrainConf
 from recsae.datasets import read_dataset, read_info
 from recsae.errors import DataError, RecsaeError
 from recsae.progress import Reporter
+from recsae.saving import new_file
 from recsae.stages.concepts import concepts
 from recsae.stages.confidence import confidence
 from recsae.stages.encode import encode
@@ -31,14 +32,16 @@ from recsae.stages.train import train
 from recsae.warehouse import Run, StageState, Warehouse, run_lock, statements, temp_folder
 from recsae.warehouse.check import (
     Problem,
+    ancestors,
     check,
     datasets_problems,
     file_problem,
     readable_tables,
     stored_tables,
 )
-from recsae.warehouse.checksums import RECORD, parquet_path, results_in, run_path
+from recsae.warehouse.checksums import RECORD, misplaced, parquet_path, results_in, run_path
 from recsae.warehouse.files import DATABASE, clean_leftovers, is_safe
+from recsae.warehouse.marks import is_folder, own_folder, refuse_link
 from recsae.warehouse.publish import KINDS
 from recsae.warehouse.record import Record, keep_record, read_record, record_path, restore
 from recsae.warehouse.runs import (
@@ -49,7 +52,7 @@ from recsae.warehouse.runs import (
     dataset_name,
     dataset_version,
 )
-from recsae.warehouse.store import DATASET_TABLES
+from recsae.warehouse.store import DATASET_TABLES, is_lost
 
 SIDES = "staging.user_sides"
 
@@ -86,16 +89,16 @@ def repair(
     job = _Repair(root.resolve(), data, dry_run, reporter, Repaired())
     if not dry_run:
         clean_leftovers(job.root)  # of a repair that was killed
-    if _is_gone(job.root):  # a repair was killed just when it took the damaged one away
+    if is_lost(job.root):  # a repair was killed just when it took the damaged one away
         _start_anew(job)
         if dry_run:
             return job.result
-    problems = check(root, ref).problems
+    problems = _mendable(job, check(root, ref).problems)
     if any(problem.run_id is None for problem in problems):
         _repair_database(job, [problem for problem in problems if problem.run_id is None])
         if dry_run or not _is_known(job.root, ref):
             return job.result
-        problems = check(root, ref).problems
+        problems = [one for one in check(root, ref).problems if not one.by_hand]
     for run_id in dict.fromkeys(problem.run_id for problem in problems if problem.run_id):
         own = [problem for problem in problems if problem.run_id == run_id]
         if missing := _lacks_dataset(job.root, run_id):
@@ -109,9 +112,13 @@ def repair(
     return job.result
 
 
-def _is_gone(root: Path) -> bool:
-    """Whether there is no database, but one that was set aside."""
-    return not (root / DATABASE).exists() and any(root.glob(f"{DATABASE}.damaged-*"))
+def _mendable(job: _Repair, problems: list[Problem]) -> list[Problem]:
+    """Those that can be mended; of the others, which are not recsae's, it is said what to do."""
+    for one in problems:
+        if one.by_hand:
+            owner = f"{one.run_id}: " if one.run_id else ""
+            job.result.left.append(f"{owner}{one.place} {one.what}; {one.by_hand}")
+    return [one for one in problems if not one.by_hand]
 
 
 def _is_known(root: Path, ref: str | None) -> bool:
@@ -298,11 +305,13 @@ def _made_aside(
         _copy(job.root, aside, run)
         _redo(job, aside, run, state, force=True)
         for place, (size, digest) in wanted.items():
-            if file_problem(aside / place, size, digest):
+            if misplaced(run.run_id, place, KINDS) or file_problem(aside / place, size, digest):
                 return False
         for place in wanted:
+            own_folder(job.root, "/".join(place.split("/")[:2]))
             target = job.root / place
-            target.parent.mkdir(parents=True, exist_ok=True)
+            refuse_link(job.root, place)
+            target.parent.mkdir(exist_ok=True)
             os.replace(aside / place, target)
     return True
 
@@ -314,11 +323,11 @@ def _copy(root: Path, aside: Path, run: Run) -> None:
         for path in root.glob(f"{DATABASE}*"):
             if ".damaged-" not in path.name:
                 shutil.copyfile(path, aside / path.name)
-        family = [run]
-        while parent := family[-1].parent_run_id:
-            family.append(warehouse.run(parent))
+        rows = warehouse.sql("select run_id, parent_run_id from raw.runs").rows()
+        family = [run.run_id, *ancestors(run.run_id, dict(rows))]
     for one in family:
-        for place in (run_path(one.run_id), *(parquet_path(k, one.run_id) for k in KINDS)):
+        for place in (run_path(one), *(parquet_path(k, one) for k in KINDS)):
+            refuse_link(root, place)
             for name, path in results_in(root / place, place):
                 _link(path, aside / name)
 
@@ -329,7 +338,8 @@ def _link(path: Path, target: Path) -> None:
     try:
         os.link(path, target)
     except OSError:
-        shutil.copyfile(path, target)
+        with path.open("rb") as source, new_file(target) as copy:
+            shutil.copyfileobj(source, copy)
 
 
 # -- the database ---------------------------------------------------------------------------------
@@ -407,10 +417,13 @@ def _replace(root: Path, new: Path) -> Path:
 def _kept(root: Path) -> Path:
     """The name for a damaged database; one that it has already after a repair that was killed."""
     for path in root.glob(f"{DATABASE}.damaged-*"):
-        if (root / DATABASE).exists() and path.samefile(root / DATABASE):
+        is_link = path.is_symlink()
+        if not is_link and (root / DATABASE).exists() and path.samefile(root / DATABASE):
             return path
     stamp, number = time.strftime("%Y%m%dT%H%M%S", time.gmtime()), 0
-    while (path := root / f"{DATABASE}.damaged-{stamp}{f'-{number}' if number else ''}").exists():
+    while os.path.lexists(
+        path := root / f"{DATABASE}.damaged-{stamp}{f'-{number}' if number else ''}"
+    ):
         number += 1
     return path
 
@@ -519,5 +532,5 @@ def _is_built_on(one: Record, parent: Record | None) -> bool:
 
 def _run_folders(root: Path) -> Iterator[str]:
     for path in sorted((root / "runs").glob("*")):
-        if path.is_dir() and is_safe(path.name):
+        if is_folder(path) and is_safe(path.name):
             yield path.name

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -24,6 +23,7 @@ from recsae.recommenders.cases import write_cases
 from recsae.recommenders.presets import FINETUNING, create, model_name, used_settings
 from recsae.recommenders.timirec import TiMiRec
 from recsae.recommenders.trainer import CHECKPOINT, evaluate, fit
+from recsae.saving import replacing
 from recsae.stages.common import StageRun, final_metrics, metric_rows, open_stage
 from recsae.warehouse import Warehouse, run_folder
 from recsae.warehouse.checksums import sha256
@@ -243,6 +243,5 @@ def publish_recommender(
 
 def save_weights(model: Recommender, folder: Path) -> None:
     """Write the model's weights, safetensors, by rename."""
-    partial = folder / f"{WEIGHTS}.partial"
-    save_file({k: v.contiguous() for k, v in model.state_dict().items()}, partial)
-    os.replace(partial, folder / WEIGHTS)
+    with replacing(folder / WEIGHTS) as file:
+        save_file({k: v.contiguous() for k, v in model.state_dict().items()}, file)

@@ -6,7 +6,7 @@ open; the files, which take longer, are read after that.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
@@ -16,10 +16,25 @@ import numpy as np
 
 from recsae.errors import RecsaeError
 from recsae.warehouse import statements
-from recsae.warehouse.checksums import RECORD, measure, parquet_path, results_in, run_path
-from recsae.warehouse.connection import DamagedDatabase, connect, first_line, is_damage
-from recsae.warehouse.files import DATABASE, is_locked
-from recsae.warehouse.publish import kinds_of, needed_kinds
+from recsae.warehouse.checksums import (
+    OUTSIDE,
+    RECORD,
+    measure,
+    misplaced,
+    parquet_path,
+    results_in,
+    run_path,
+)
+from recsae.warehouse.connection import (
+    DamagedDatabase,
+    connect,
+    first_line,
+    is_damage,
+    is_shortage,
+)
+from recsae.warehouse.files import DATABASE, is_locked, is_safe
+from recsae.warehouse.marks import LINK, REPLACE_LINK, link_to, links_in
+from recsae.warehouse.publish import KINDS, kinds_of, needed_kinds
 from recsae.warehouse.record import record_problem
 from recsae.warehouse.runs import LABELLED, STORED, Run
 from recsae.warehouse.store import DATASET_TABLES, Warehouse
@@ -39,6 +54,17 @@ FILES = {
 """Files that the training of each kind of run leaves in the run's folder."""
 
 
+UNSAFE = "has a run whose id cannot be the name of a folder"
+CIRCULAR = "has a run that is built on itself"
+BY_HAND = {
+    LINK: REPLACE_LINK,
+    OUTSIDE: "do not trust this warehouse, or delete the row of raw.files",
+    UNSAFE: "do not trust this warehouse, or delete the row of raw.runs",
+    CIRCULAR: "do not trust this warehouse, or delete the row of raw.runs",
+}
+"""What is wrong with a warehouse that recsae alone has not written -> what to do about it."""
+
+
 class Problem(NamedTuple):
     """One thing that is wrong."""
 
@@ -49,6 +75,11 @@ class Problem(NamedTuple):
     place: str
     """File below the warehouse folder, or relation."""
     what: str
+
+    @property
+    def by_hand(self) -> str | None:
+        """What the user has to do, where recsae must not touch it; None: repair sees to it."""
+        return BY_HAND.get(self.what)
 
 
 @dataclass
@@ -84,10 +115,14 @@ def check(root: Path, ref: str | None = None, *, quick: bool = False) -> Found:
     """
     found = Found()
     stages: list[_Stage] = []
+    found.problems += _links(root.resolve())
+    if any(problem.place.startswith(DATABASE) for problem in found.problems):
+        return found  # it is not opened then
     try:
         with Warehouse.open(root, read_only=True) as warehouse:
             if not quick:
                 found.problems += damaged_tables(warehouse)
+            found.problems += _unsafe_ids(warehouse)
             if not any(_is_books(problem) for problem in found.problems):
                 stages = _check_books(warehouse, _chosen(warehouse, ref), found)
     except DamagedDatabase as error:
@@ -103,18 +138,56 @@ def check(root: Path, ref: str | None = None, *, quick: bool = False) -> Found:
 
 def _is_books(problem: Problem) -> bool:
     """Whether a table is damaged without which nothing else can be judged."""
-    return problem.place in ("raw.runs", "raw.stages", "raw.files", "raw.datasets", DATABASE)
+    books = ("raw.runs", "raw.stages", "raw.files", "raw.datasets", DATABASE)
+    return problem.place in books and not problem.by_hand
+
+
+def _links(root: Path) -> list[Problem]:
+    """Links where recsae has its files; it makes none, and goes through none."""
+    tops = sorted(path.name for path in root.glob(f"{DATABASE}*"))
+    places = [link for top in (*tops, "runs", *KINDS, "tmp") for link in links_in(root, top)]
+    return [Problem(None, None, place, LINK) for place in places]
+
+
+def _unsafe_ids(warehouse: Warehouse) -> Iterator[Problem]:
+    """Runs with ids that recsae does not give; they are left out of all that follows."""
+    if not warehouse.sql("from raw.runs").height:
+        return
+    rows = warehouse.sql("select run_id, parent_run_id from raw.runs order by all").rows()
+    parents = dict(rows)
+    for run_id, parent in rows:
+        if not all(is_safe(one) for one in (run_id, parent) if one is not None):
+            yield Problem(None, None, "raw.runs", UNSAFE)
+        elif run_id in ancestors(run_id, parents):
+            yield Problem(None, None, "raw.runs", CIRCULAR)
+
+
+def ancestors(run_id: str, parents: Mapping[str, str | None]) -> list[str]:
+    """The runs that one is built on, nearest first; one built on itself is among them."""
+    found: list[str] = []
+    parent = parents.get(run_id)
+    while parent is not None and parent not in found:
+        found.append(parent)
+        parent = parents.get(parent)
+    return found
 
 
 def _chosen(warehouse: Warehouse, ref: str | None) -> list[Run]:
     """All runs, or the one that is meant and its ancestors; ancestors first."""
+    rows = warehouse.sql("select run_id, parent_run_id from raw.runs order by started, run_id")
+    parents = dict(rows.rows())
     if ref is None:
-        ids = warehouse.sql("select run_id from raw.runs order by started, run_id")["run_id"]
-        return [warehouse.run(run_id) for run_id in ids]
-    runs = [warehouse.find_run(ref)]
-    while parent := runs[0].parent_run_id:
-        runs.insert(0, warehouse.run(parent))
-    return runs
+        ids = list(parents)
+    else:
+        run_id = warehouse.find_run(ref).run_id
+        ids = [*reversed(ancestors(run_id, parents)), run_id]
+    return [warehouse.run(run_id) for run_id in ids if _is_plain(run_id, parents)]
+
+
+def _is_plain(run_id: str, parents: Mapping[str, str | None]) -> bool:
+    """Whether a run and those that it is built on have names that recsae gives."""
+    family = [run_id, *ancestors(run_id, parents)]
+    return run_id not in family[1:] and all(map(is_safe, family))
 
 
 # -- the database ---------------------------------------------------------------------------------
@@ -127,6 +200,8 @@ def damaged_tables(warehouse: Warehouse) -> list[Problem]:
         try:
             warehouse.probe(f"select bit_xor(hash(t)) as x from {statements.name(table)} as t")
         except duckdb.Error as error:
+            if is_shortage(error):
+                raise
             problems.append(Problem(None, None, table, f"is damaged: {first_line(error)}"))
             if isinstance(error, duckdb.FatalException | duckdb.InternalException):
                 # nothing can be read after that
@@ -186,7 +261,8 @@ def _check_books(warehouse: Warehouse, runs: Sequence[Run], found: Found) -> lis
         found.runs.append(run.run_id)
         done = [stage for stage, now in status.items() if now == "done"]
         found.problems += _run_rows(warehouse, run, done)
-        if done and (what := record_problem(warehouse, run.run_id)):
+        what = record_problem(warehouse, run.run_id) if done else None
+        if what and what != LINK:  # that has been named
             place = f"{run_path(run.run_id)}/{RECORD}"
             found.problems.append(Problem(run.run_id, None, place, what))
         known = [_stage(warehouse, run, stage) for stage in done]
@@ -297,6 +373,11 @@ def _check_files(root: Path, stage: _Stage, found: Found, *, quick: bool) -> Non
 
     for place, (size, digest) in stage.files.items():
         found.n_files += 1
+        if what := misplaced(stage.run.run_id, place, KINDS):
+            wrong(place, what)
+            continue
+        if link_to(root, place):
+            continue  # it has been named
         found.n_bytes += size
         if what := file_problem(root / place, size, None if quick else digest):
             wrong(place, what)
@@ -330,6 +411,8 @@ def _check_parquet(
     """
     place = parquet_path(kind, stage.run.run_id)
     there = list(results_in(root / place, place))
+    if link_to(root, place):
+        return
     if not there and not stage.files:
         wrong(f"{place}/part-0.parquet", "is missing")
     for name, _ in there:
@@ -356,6 +439,8 @@ def _read_parquet(root: Path, path: Path, *, quick: bool) -> tuple[str | None, i
             query = f"select count(*) as n{read} from read_parquet({file}) as t"
             row = connection.execute(query).fetchone()
     except (duckdb.Error, RecsaeError) as error:
+        if is_shortage(error):
+            raise
         return f"is damaged: {first_line(error)}", None
     return None, int(row[0]) if row else None
 
@@ -363,6 +448,8 @@ def _read_parquet(root: Path, path: Path, *, quick: bool) -> tuple[str | None, i
 def _check_run_folder(root: Path, run: Run, wrong: Callable[[str, str], None]) -> None:
     """Files of a run without checksums: there, and with a vector for each case."""
     place = run_path(run.run_id)
+    if any(links_in(root, place)):
+        return
     for name in FILES[run.kind]:
         if not (root / place / name).is_file():
             wrong(f"{place}/{name}", "is missing")

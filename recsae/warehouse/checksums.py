@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import polars as pl
 
+from recsae.warehouse.files import is_safe
 from recsae.warehouse.session import Session
 
 RESULTS = (".json", ".npy", ".parquet", ".safetensors")
@@ -16,6 +17,8 @@ RESULTS = (".json", ".npy", ".parquet", ".safetensors")
 
 RECORD = "run.json"
 """What the database knows of a run, in the run's folder; it changes with every stage."""
+
+OUTSIDE = "is registered, but is not the path of a file of the run"
 
 SCHEMA: dict[str, Any] = {
     "run_id": pl.String,
@@ -48,10 +51,25 @@ def parquet_path(kind: str, run_id: str) -> str:
     return f"{kind}/run_id={run_id}"
 
 
+def misplaced(run_id: str, place: str, kinds: Iterable[str]) -> str | None:
+    """What keeps a registered path from being that of a file of its run; None when nothing does.
+
+    A warehouse may come from a stranger, so no path of it is followed out of the run's folders.
+    """
+    parts = place.split("/")
+    homes = [run_path(run_id), *(parquet_path(kind, run_id) for kind in kinds)]
+    is_plain = all(part not in ("", ".", "..") and part.isprintable() for part in parts)
+    if is_plain and "\\" not in place and is_safe(run_id):
+        inside = any(place.startswith(f"{home}/") for home in homes)
+        return None if inside else OUTSIDE
+    return OUTSIDE
+
+
 def results_in(folder: Path, place: str) -> Iterator[tuple[str, Path]]:
     """Results below a folder that is, or is to become, ``place``: (path to register, file)."""
     for path in sorted(folder.rglob("*")):
-        if path.suffix in RESULTS and path.is_file() and path != folder / RECORD:
+        is_result = path.suffix in RESULTS and path.is_file() and not path.is_symlink()
+        if is_result and path != folder / RECORD:
             yield f"{place}/{path.relative_to(folder).as_posix()}", path
 
 

@@ -13,6 +13,7 @@ from pathlib import Path
 import duckdb
 
 from recsae.errors import DataError, RecsaeError, UsageError
+from recsae.limits import memory_error
 
 DEFAULT_MEMORY = "1GB"
 STORAGE = "v1.0.0"
@@ -98,8 +99,11 @@ def _threads() -> int:
 
 def _spill_folder(root: Path) -> str:
     inside = root / "tmp"
-    base = inside if os.access(inside if inside.exists() else root, os.W_OK) else None
-    return str(base / "spill" if base else Path(tempfile.gettempdir()) / "recsae-spill")
+    is_link = inside.is_symlink() or (inside / "spill").is_symlink()
+    if not is_link and os.access(inside if inside.exists() else root, os.W_OK):
+        return str(inside / "spill")
+    # of this process, since nobody else may write into it
+    return str(Path(tempfile.gettempdir()) / f"recsae-spill-{os.getuid()}-{os.getpid()}")
 
 
 def _is_lock(error: Exception) -> bool:
@@ -114,6 +118,8 @@ def open_error(error: Exception, root: Path, *, read_only: bool) -> RecsaeError:
         return _locked(str(error), root, read_only=read_only)
     if "different configuration" in text:
         return DataError(f"the warehouse {root} is already open in this process")
+    if "Allocation failure" in text or "bad allocation" in text:  # not of what DuckDB may have
+        return DataError(*memory_error(MemoryError(text)) or (text,))
     if "memory" in text.lower() and "IO Error" not in text:
         return UsageError(f"RECSAE_MEMORY: {text}", "use a size such as 1GB")
     if any(mark in text for mark in _NEWER):
@@ -121,6 +127,12 @@ def open_error(error: Exception, root: Path, *, read_only: bool) -> RecsaeError:
     if is_damage(error):
         return DamagedDatabase(root, text)
     return storage_error(error, root) or DataError(f"cannot open the warehouse {root}: {text}")
+
+
+def is_shortage(error: BaseException) -> bool:
+    """Whether memory or disk ran out, which says nothing about what was being read."""
+    short = any(mark in str(error) for mark in _FULL)
+    return short or memory_error(error) is not None
 
 
 def is_damage(error: BaseException) -> bool:

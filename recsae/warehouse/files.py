@@ -1,7 +1,8 @@
 """Folders and locks of a warehouse, usable without opening its database.
 
 Training takes hours and holds no connection; it writes into a temporary folder that is renamed into
-place at the end. Locks are held by the operating system, so a killed process frees them.
+place at the end. Locks are held by the operating system, so a killed process frees them. What is
+removed or replaced here carries the mark of ``marks``, so it is never somebody else's.
 """
 
 from __future__ import annotations
@@ -20,10 +21,27 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 
 from recsae.errors import DataError, UsageError
+from recsae.saving import new_file
+from recsae.warehouse.marks import (
+    MARK,
+    is_bare,
+    is_folder,
+    is_marked,
+    link_to,
+    links_in,
+    mark,
+    own_folder,
+    plain_folder,
+    refuse_link,
+    require_own,
+)
 
 DATABASE = "recsae.duckdb"
 YOUNG = 60.0
 """Seconds in which the lock of a temporary folder may be there before the folder."""
+
+TEMPORARY = re.compile(r"([A-Za-z0-9][A-Za-z0-9._-]{0,99})\.[0-9a-f]{8}")
+"""Name of a temporary folder: what it is for, and digits drawn at random."""
 
 _SAFE = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 
@@ -44,10 +62,14 @@ def safe_name(kind: str, text: str) -> str:
 
 
 def run_folder(root: Path, run_id: str) -> Path:
-    """Folder of a run's checkpoints and configuration, created if absent."""
-    folder = root.resolve() / "runs" / safe_name("run id", run_id)
-    folder.mkdir(parents=True, exist_ok=True)
-    return folder
+    """Folder of a run's checkpoints and configuration, created if absent.
+
+    DataError when it is a link or holds one: what is written or read there stays there.
+    """
+    root, place = root.resolve(), f"runs/{safe_name('run id', run_id)}"
+    for link in links_in(root, place):
+        refuse_link(root, link)
+    return own_folder(root, place)
 
 
 def parquet_folder(root: Path, kind: str, run_id: str) -> Path:
@@ -57,56 +79,116 @@ def parquet_folder(root: Path, kind: str, run_id: str) -> Path:
 
 @contextmanager
 def temp_folder(root: Path, run_id: str) -> Iterator[Path]:
-    """Yield a new empty folder under ``tmp/``; what is not moved away by the end is removed.
+    """Yield a new marked folder under ``tmp/``; what is not moved away by the end is removed.
 
     Its name is taken under a lock first, so that ``clean_leftovers`` can tell a folder in use from
     one that a killed process left behind.
     """
-    parent = root.resolve() / "tmp"
-    parent.mkdir(parents=True, exist_ok=True)
+    parent = plain_folder(root.resolve(), "tmp")
     folder = parent / f"{safe_name('run id', run_id)}.{secrets.token_hex(4)}"
-    lock = FileLock(f"{folder}.lock", timeout=0)
     try:
-        with lock:
+        with file_lock(Path(f"{folder}.lock")):
             folder.mkdir()
+            mark(folder, f"tmp/{folder.name}")
             yield folder
     finally:
         _remove(folder)
 
 
+def file_lock(path: Path, timeout: float = 0) -> FileLock:
+    """A lock for everybody who may write into the folder of its file."""
+    return FileLock(path, timeout=timeout, mode=path.parent.stat().st_mode & 0o666 | 0o600)
+
+
 def clean_leftovers(root: Path) -> list[Path]:
-    """Remove the temporary folders of processes that no longer live; return them."""
-    removed = []
-    for folder in sorted((root / "tmp").glob("*.*")):
-        if not folder.is_dir():
-            continue
-        with suppress(Timeout), FileLock(f"{folder}.lock", timeout=0):
-            _remove(folder)
-            removed.append(folder)
-    for lock in (root / "tmp").glob("*.lock"):
-        with suppress(Timeout, FileNotFoundError):
-            # a young one may be about to be locked
-            if not lock.with_suffix("").exists() and time.time() - lock.stat().st_mtime > YOUNG:
-                with FileLock(lock, timeout=0):
+    """Remove the temporary folders of processes that no longer live; return them.
+
+    A process may be killed before its new folder has a mark: an empty one with its lock goes too.
+    """
+    parent, removed = root / "tmp", []
+    if not is_folder(parent):
+        return []
+    for folder in sorted(path for path in parent.iterdir() if TEMPORARY.fullmatch(path.name)):
+        lock = Path(f"{folder}.lock")
+        if _is_own(folder) or (is_folder(folder) and _is_begun(folder) and lock.is_file()):
+            with suppress(Timeout, OSError), file_lock(lock):
+                _remove(folder)
+                removed.append(folder)
+    for lock in parent.glob("*.lock"):
+        with suppress(Timeout, OSError):
+            if _is_lone(lock):
+                with file_lock(lock):
                     lock.unlink()
     return removed
 
 
+def only_temporary(parent: Path) -> bool:
+    """Whether a folder ``tmp`` has nothing but locks, spilled data and temporary folders in it."""
+    if not is_folder(parent):
+        return False
+    for path in parent.iterdir():
+        named = TEMPORARY.fullmatch(path.name.removesuffix(".lock"))
+        is_lock = named and path.suffix == ".lock" and path.is_file() and not path.stat().st_size
+        if not (is_lock or path.name in ("locks", "spill") or _is_own(path) or _is_begun(path)):
+            return False
+    return True
+
+
+def _is_own(folder: Path) -> bool:
+    return is_marked(folder, f"tmp/{folder.name}")
+
+
+def _is_begun(folder: Path) -> bool:
+    return is_bare(folder, f"tmp/{folder.name}")
+
+
+def _is_lone(lock: Path) -> bool:
+    """The empty lock of a temporary folder that is gone; a young one may be about to be locked."""
+    is_ours = TEMPORARY.fullmatch(lock.stem) and not lock.is_symlink()
+    if not is_ours or os.path.lexists(lock.with_suffix("")):
+        return False
+    state = lock.stat()
+    return state.st_size == 0 and time.time() - state.st_mtime > YOUNG
+
+
 def _remove(folder: Path) -> None:
-    # the lock first: to everybody a folder without one is a leftover, but not a lock alone
-    Path(f"{folder}.lock").unlink(missing_ok=True)
-    shutil.rmtree(folder, ignore_errors=True)
+    """Remove a temporary folder: the mark after all that it stands for, the lock at the end.
+
+    So a kill leaves a folder that is marked, or an empty one with its lock.
+    """
+    if _is_own(folder):
+        for path in folder.iterdir():
+            if path.name != MARK:
+                remove(path)
+    if is_folder(folder) and _is_begun(folder):
+        with suppress(OSError):
+            (folder / MARK).unlink(missing_ok=True)
+            folder.rmdir()
+    if not os.path.lexists(folder):
+        Path(f"{folder}.lock").unlink(missing_ok=True)
+
+
+def remove(path: Path) -> None:
+    """Remove a file, a link itself, or a folder with all that is in it; what resists stays."""
+    with suppress(OSError):
+        if is_folder(path):
+            shutil.rmtree(path, ignore_errors=True)
+        else:
+            path.unlink()
 
 
 @contextmanager
 def run_lock(root: Path, run_id: str) -> Iterator[None]:
     """Hold a run for this process; a second process gets a DataError naming the first at once."""
-    path = root.resolve() / "tmp" / "locks" / f"{safe_name('run id', run_id)}.lock"
-    path.parent.mkdir(parents=True, exist_ok=True)
+    path = _lock_path(root, run_id)
+    plain_folder(root.resolve(), "tmp/locks")
+    refuse_link(path.parent, path.name)
     holder = path.with_suffix(".json")
     try:
-        with FileLock(path, timeout=0):
-            holder.write_text(json.dumps({"pid": os.getpid(), "command": " ".join(sys.argv)}))
+        with file_lock(path):
+            with new_file(holder) as file:
+                text = json.dumps({"pid": os.getpid(), "command": " ".join(sys.argv)})
+                file.write(text.encode())
             yield
     except Timeout as error:
         if error.lock_file != str(path):
@@ -116,13 +198,17 @@ def run_lock(root: Path, run_id: str) -> Iterator[None]:
         ) from None
 
 
+def _lock_path(root: Path, run_id: str) -> Path:
+    return root.resolve() / "tmp" / "locks" / f"{safe_name('run id', run_id)}.lock"
+
+
 def is_locked(root: Path, run_id: str) -> bool:
     """Whether a process holds a run at this moment."""
-    path = root.resolve() / "tmp" / "locks" / f"{safe_name('run id', run_id)}.lock"
-    if not path.exists():
+    path = _lock_path(root, run_id)
+    if not path.exists() or link_to(root.resolve(), f"tmp/locks/{path.name}"):
         return False
     try:
-        with FileLock(path, timeout=0):
+        with file_lock(path):
             return False
     except Timeout:
         return True
@@ -138,26 +224,30 @@ def _holder(path: Path) -> str:
         return "another process"
 
 
-def replace_folder(new: Path, place: Path) -> None:
-    """Rename ``new`` to ``place`` on the same file system; an old folder there goes away.
+def replace_folder(new: Path, root: Path, place: str, own: re.Pattern[str]) -> None:
+    """Rename ``new`` to ``root``/``place`` on the same file system; an old folder there goes away.
 
+    DataError when that was not made by recsae, or holds files that are not named as in ``own``.
     Two renames cannot be one, so a kill between them leaves the place empty; nothing refers to it
     by then, because a stage that is being redone is not listed.
     """
+    require_own(root, place, own)
+    mark(new, place)
     _flush(new)
-    place.parent.mkdir(parents=True, exist_ok=True)
-    if place.exists():
+    target = root / place
+    target.parent.mkdir(parents=True, exist_ok=True)
+    if target.exists():
         aside = new.with_name(f"{new.name}.old")
-        place.rename(aside)
-        new.rename(place)
+        target.rename(aside)
+        new.rename(target)
         shutil.rmtree(aside, ignore_errors=True)
     else:
-        new.rename(place)
+        new.rename(target)
 
 
 def _flush(folder: Path) -> None:
     """Have the files on disk before the database says that they exist."""
-    for path in [*(p for p in folder.rglob("*") if p.is_file()), folder]:
+    for path in [*(p for p in folder.rglob("*") if p.is_file() and not p.is_symlink()), folder]:
         handle = os.open(path, os.O_RDONLY)
         try:
             with suppress(OSError):

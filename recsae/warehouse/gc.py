@@ -6,6 +6,8 @@ into a temporary folder and removed. After a kill the next collection reads the 
 
 from __future__ import annotations
 
+import os
+import re
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, suppress
@@ -15,15 +17,24 @@ from pathlib import Path
 from recsae.errors import DataError
 from recsae.warehouse import statements
 from recsae.warehouse.checksums import parquet_path, run_path
-from recsae.warehouse.files import is_locked, is_safe, run_lock, temp_folder
+from recsae.warehouse.files import is_locked, is_safe, run_lock, safe_name, temp_folder
+from recsae.warehouse.marks import (
+    PARQUET_FILES,
+    RUN_FILES,
+    adopt,
+    is_bare,
+    is_folder,
+    is_marked,
+    link_to,
+    require_own,
+    strangers,
+)
 from recsae.warehouse.publish import KINDS, kinds_of, refresh_views
 from recsae.warehouse.runs import Run
-from recsae.warehouse.store import Warehouse
+from recsae.warehouse.store import GOING, Warehouse
 
 HOUR = 3600.0
-GOING = "removing "
-"""Key in raw.meta, before a run id, of folders that are still to be removed."""
-
+SPILLED = "duckdb_temp_*"
 UNFINISHED = "*.partial"
 CHECKPOINT = "checkpoint.pt"
 
@@ -49,7 +60,7 @@ def run_garbage(warehouse: Warehouse, ref: str) -> Garbage:
     """What goes with a run: itself and every run built on it."""
     run = warehouse.find_run(ref)
     runs = [*reversed(warehouse.built_on(run.run_id)), run.run_id]
-    paths = [path for run_id in runs for path in _folders(warehouse.root, run_id)]
+    paths = [path for run_id in runs for path in _known_folders(warehouse.root, run_id)]
     return Garbage(runs, {path: size(path) for path in paths})
 
 
@@ -63,6 +74,9 @@ def delete_runs(root: Path, garbage: Garbage) -> None:
             locks.enter_context(run_lock(root, run_id))
         with Warehouse.open(root) as warehouse:
             _refuse_new(warehouse, garbage.runs)
+            for run_id in garbage.runs:  # as long as it is known that they are recsae's
+                for path in _known_folders(warehouse.root, run_id):
+                    adopt(warehouse.root, path.relative_to(warehouse.root).as_posix())
             with warehouse.transaction():
                 _delete_rows(warehouse, garbage.runs)
         _remove_folders(root, garbage.runs)
@@ -112,9 +126,35 @@ def _discard(root: Path, run_id: str, path: Path) -> None:
 
 
 def _folders(root: Path, run_id: str) -> list[Path]:
-    """The folders of a run that are there."""
-    places = [run_path(run_id), *(parquet_path(kind, run_id) for kind in KINDS)]
-    return [root / place for place in places if (root / place).exists()]
+    """The folders of a run that are there, as far as recsae made them and all that is in them."""
+    return [root / place for place in _places(run_id) if _is_own(root, place)]
+
+
+def _known_folders(root: Path, run_id: str) -> list[Path]:
+    """The folders of a registered run; DataError where one holds what recsae did not write."""
+    places = [place for place in _places(run_id) if os.path.lexists(root / place)]
+    for place in places:
+        require_own(root, place, _own(place), known=True)
+    return [root / place for place in places]
+
+
+def _places(run_id: str) -> list[str]:
+    """The folders that a run may have, below the warehouse."""
+    safe = safe_name("run id", run_id)
+    return [run_path(safe), *(parquet_path(kind, safe) for kind in KINDS)]
+
+
+def _own(place: str) -> re.Pattern[str]:
+    """How recsae names what it writes into a folder of a run."""
+    return RUN_FILES if place.startswith("runs/") else PARQUET_FILES
+
+
+def _is_own(root: Path, place: str, *, known: bool = False) -> bool:
+    """Whether recsae made a folder, as is known or marked, and all in it; no link leads there."""
+    if link_to(root, place) or not is_folder(root / place):
+        return False
+    made = known or is_marked(root / place, place) or is_bare(root / place, place)
+    return made and not strangers(root / place, _own(place))
 
 
 def size(path: Path) -> int:
@@ -172,44 +212,61 @@ def _run_of(root: Path, path: Path) -> str | None:
 
 def _temporary(root: Path) -> Iterator[Path]:
     """Spilled data; temporary folders of dead processes go whenever a warehouse is opened."""
-    yield from (root / "tmp" / "spill").glob("*")
+    if link_to(root, "tmp/spill") is None:
+        yield from (path for path in (root / "tmp" / "spill").glob(SPILLED) if is_file(path))
 
 
 def _of_runs(warehouse: Warehouse) -> Iterator[Path]:
     """Files of known runs that nothing will read."""
     for run in _idle_runs(warehouse):
         folder = warehouse.root / run_path(run.run_id)
-        yield from folder.rglob(UNFINISHED)
+        if link_to(warehouse.root, run_path(run.run_id)) is None:
+            yield from (p for p in folder.rglob(UNFINISHED) if _is_unfinished(folder, p))
         done = warehouse.sql(
             "select stage from raw.stages where run_id = $r and status = 'done'", {"r": run.run_id}
         )["stage"].to_list()
         if "train" in done:
-            yield from folder.glob(CHECKPOINT)
+            yield from (path for path in folder.glob(CHECKPOINT) if is_file(path))
         published = {kind for stage in done for kind in kinds_of(stage, run.kind)}
         for kind in set(KINDS) - published:
-            place = warehouse.root / parquet_path(kind, run.run_id)
-            yield from [place] if place.exists() else []
+            place = parquet_path(kind, run.run_id)
+            if _is_own(warehouse.root, place, known=True):
+                yield warehouse.root / place
 
 
 def _idle_runs(warehouse: Warehouse) -> Iterator[Run]:
     """Runs that no process holds."""
     for run_id in warehouse.sql("select run_id from raw.runs order by run_id")["run_id"]:
-        if not is_locked(warehouse.root, run_id):
+        if is_safe(run_id) and not is_locked(warehouse.root, run_id):
             yield warehouse.run(run_id)
 
 
+def _is_unfinished(folder: Path, path: Path) -> bool:
+    """Whether a half-written file, or the folder of one, is named as recsae names them."""
+    name = path.relative_to(folder).as_posix()
+    if is_folder(path):
+        inside = [f"{name}/{one}" for one in strangers(path, re.compile(""))]
+        return all(map(RUN_FILES.fullmatch, inside))
+    return is_file(path) and RUN_FILES.fullmatch(name) is not None
+
+
+def is_file(path: Path) -> bool:
+    """Whether there is a file indeed, not a link to one."""
+    return path.is_file() and not path.is_symlink()
+
+
 def _strangers(warehouse: Warehouse) -> Iterator[Path]:
-    """Folders of runs that are not registered."""
+    """Folders of runs that are not registered, as far as recsae made them."""
     known = set(warehouse.sql("select run_id from raw.runs")["run_id"])
     root = warehouse.root
-    found = [(path.name, path) for path in (root / "runs").glob("*") if path.is_dir()]
+    found = [(path.name, path) for path in (root / "runs").glob("*")]
     for kind in KINDS:
         found += [
             (path.name.removeprefix("run_id="), path) for path in (root / kind).glob("run_id=*")
         ]
     for run_id, path in sorted(found):
-        # a name that no run can have is somebody's own folder
-        if run_id not in known and is_safe(run_id) and not is_locked(root, run_id):
+        is_free = run_id not in known and is_safe(run_id) and not is_locked(root, run_id)
+        if is_free and _is_own(root, path.relative_to(root).as_posix()):
             yield path
 
 
@@ -220,7 +277,8 @@ def _going(warehouse: Warehouse) -> list[str]:
     )["key"]
     known = set(warehouse.sql("select run_id from raw.runs")["run_id"])
     runs = {key.removeprefix(GOING) for key in noted} - known
-    return sorted(run_id for run_id in runs if not is_locked(warehouse.root, run_id))
+    free = (run_id for run_id in runs if is_safe(run_id))
+    return sorted(run_id for run_id in free if not is_locked(warehouse.root, run_id))
 
 
 def _last_change(path: Path) -> float:

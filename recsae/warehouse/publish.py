@@ -17,8 +17,8 @@ from recsae.errors import DataError
 from recsae.warehouse import statements
 from recsae.warehouse.catalog import absent, stored_columns
 from recsae.warehouse.checksums import parquet_path
-from recsae.warehouse.connection import first_line
-from recsae.warehouse.files import parquet_folder
+from recsae.warehouse.connection import first_line, is_shortage
+from recsae.warehouse.files import is_safe, parquet_folder
 from recsae.warehouse.session import Session, compare_columns
 from recsae.warehouse.sql import RAW, SUMMARIES, Query, load
 
@@ -112,7 +112,7 @@ def published_folders(session: Session, kind: str) -> list[Path]:
     Of the summaries only those that were registered with the stage: an earlier version of the
     program makes none, and leaves those that are there.
     """
-    done = _done_runs(session, kind)
+    done = [run_id for run_id in _done_runs(session, kind) if is_safe(run_id)]
     if kind in SUMMARISED_BY:
         paths = set(session.sql("select distinct parse_dirpath(path) as p from raw.files")["p"])
         done = [run_id for run_id in done if parquet_path(kind, run_id) in paths]
@@ -131,8 +131,9 @@ def _done_runs(session: Session, kind: str) -> list[str]:
 
 
 def has_parquet(folder: Path) -> bool:
-    """Whether a folder holds at least one Parquet file."""
-    return any(folder.glob("*.parquet"))
+    """Whether a folder holds at least one Parquet file; one with links is not read at all."""
+    files = list(folder.glob("*.parquet"))
+    return bool(files) and not any(path.is_symlink() for path in (folder.parent, folder, *files))
 
 
 def check_folder(session: Session, kind: str, folder: Path) -> None:
@@ -170,6 +171,8 @@ def _unreadable(session: Session, source: str) -> str | None:
     try:
         session.probe(f"select 1 from {source} limit 0")
     except duckdb.Error as error:
+        if is_shortage(error):
+            raise
         return first_line(error)
     return None
 

@@ -16,8 +16,12 @@ from typing import Any
 import polars as pl
 
 from recsae.errors import DataError
-from recsae.warehouse.checksums import RECORD, run_path
-from recsae.warehouse.runs import Runs, dataset_name
+from recsae.saving import new_file
+from recsae.warehouse.checksums import RECORD, misplaced, run_path
+from recsae.warehouse.files import is_safe, run_folder, safe_name
+from recsae.warehouse.marks import LINK, link_to
+from recsae.warehouse.publish import KINDS
+from recsae.warehouse.runs import STAGES, Runs, dataset_name
 from recsae.warehouse.sql import load
 
 FORMAT = 1
@@ -25,6 +29,7 @@ TABLES = ("raw.runs", "raw.stages", "raw.metrics", "raw.files")
 _KEYS = {name: name.removeprefix("raw.") for name in TABLES}
 _JSON = ("params",)
 _TIMES = ("started",)
+_UNREADABLE = (ValueError, LookupError, TypeError, AttributeError, RecursionError, OverflowError)
 
 Record = dict[str, Any]
 
@@ -69,9 +74,8 @@ def keep_record(warehouse: Runs, run_id: str) -> None:
     text = json.dumps(record(warehouse, run_id), ensure_ascii=False, indent=1) + "\n"
     if path.is_file() and path.read_bytes() == text.encode():
         return
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f"{RECORD}.partial")
-    with partial.open("wb") as file:
+    partial = run_folder(warehouse.root, run_id) / f"{RECORD}.partial"
+    with new_file(partial) as file:
         file.write(text.encode())
         file.flush()
         os.fsync(file.fileno())
@@ -79,7 +83,7 @@ def keep_record(warehouse: Runs, run_id: str) -> None:
 
 
 def record_path(root: Path, run_id: str) -> Path:
-    return root / run_path(run_id) / RECORD
+    return root / run_path(safe_name("run id", run_id)) / RECORD
 
 
 def record_problem(warehouse: Runs, run_id: str) -> str | None:
@@ -103,15 +107,33 @@ def record_problem(warehouse: Runs, run_id: str) -> str | None:
 def read_record(path: Path) -> Record:
     """The record in a file; DataError when it is not one of this program."""
     try:
+        if link_to(path.parents[2], path.relative_to(path.parents[2]).as_posix()):
+            raise DataError(f"{path} {LINK}")
         found = json.loads(path.read_text(encoding="utf-8"))
         _require(found["format"] == FORMAT and len(found["runs"]) == 1)
         for table, key in _KEYS.items():
             _require(set(_frame(table, found[key])["run_id"]) <= {path.parent.name})
+        _require_plain(found, path.parent.name)
     except OSError as error:
         raise DataError(f"{path} cannot be read: {error.strerror}") from None
-    except (ValueError, KeyError, TypeError, AttributeError, pl.exceptions.PolarsError):
+    except (*_UNREADABLE, pl.exceptions.PolarsError):
         raise DataError(f"{path} is not a record of a run that this program can read") from None
     return dict(found)
+
+
+def _require_plain(found: Record, run_id: str) -> None:
+    """ValueError for names that no stage gives: the record may come from a stranger."""
+    run = found["runs"][0]
+    _require(is_safe(run_id) and run["kind"] in ("recommender", "sae"))
+    _require(run["parent_run_id"] is None or is_safe(run["parent_run_id"]))
+    _require(run["parent_run_id"] != run_id and is_safe(run["dataset"]))
+    _require(isinstance(run["model"], str))
+    for row in found["stages"]:
+        _require(row["stage"] in STAGES and isinstance(row["params"], dict))
+    _require(isinstance(run["params"], dict))
+    _require(found["parent_vectors"] is None or isinstance(found["parent_vectors"], str))
+    for row in found["files"]:
+        _require(row["stage"] in STAGES and misplaced(run_id, row["path"], KINDS) is None)
 
 
 def _require(ok: bool) -> None:

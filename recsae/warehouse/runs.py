@@ -14,7 +14,9 @@ import polars as pl
 import recsae
 from recsae.errors import DataError, MissingStageError, RecsaeError, UsageError
 from recsae.warehouse import publish, statements
-from recsae.warehouse.files import parquet_folder, replace_folder, safe_name
+from recsae.warehouse.checksums import parquet_path, run_path
+from recsae.warehouse.files import replace_folder, safe_name
+from recsae.warehouse.marks import PARQUET_FILES, RUN_FILES, require_own
 from recsae.warehouse.session import Session
 
 RunKind = Literal["recommender", "sae"]
@@ -467,11 +469,18 @@ class Runs(Session):
         for kind, folder in folders.items():
             publish.check_folder(self, kind, folder)
         for kind, folder in folders.items():
-            replace_folder(folder, parquet_folder(self.root, kind, run_id))
+            replace_folder(folder, self.root, parquet_path(kind, run_id), PARQUET_FILES)
         with self.transaction():
             if metrics is not None:
                 self.add_metrics(run_id, metrics)
             self.finish_stage(run_id, stage, seconds=seconds, peak_memory_mb=peak_memory_mb)
+
+    def require_places(self, run_id: str, stage: Stage) -> None:
+        """DataError when a place that a stage is to fill holds what recsae did not make."""
+        if stage == "train":
+            require_own(self.root, run_path(run_id), RUN_FILES)
+        for kind in publish.kinds_of(stage, self.run(run_id).kind):
+            require_own(self.root, parquet_path(kind, run_id), PARQUET_FILES)
 
     def stage_done(self, run_id: str, stage: Stage, input_hash: str | None = None) -> bool:
         """Whether a stage is done (with this input) and its files can still be opened."""

@@ -10,7 +10,7 @@ import json
 import os
 import re
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from functools import cache
 from hashlib import sha256
@@ -23,8 +23,19 @@ import polars as pl
 from recsae.errors import DataError, MissingStageError, UsageError
 from recsae.warehouse import migrations, publish, statements
 from recsae.warehouse.catalog import added_columns, stored_columns
+from recsae.warehouse.checksums import RECORD, parquet_path, run_path
 from recsae.warehouse.connection import connect, open_error
-from recsae.warehouse.files import DATABASE, clean_leftovers, safe_name, temp_folder
+from recsae.warehouse.files import (
+    DATABASE,
+    TEMPORARY,
+    clean_leftovers,
+    is_safe,
+    only_temporary,
+    safe_name,
+    temp_folder,
+)
+from recsae.warehouse.marks import adopt, is_marked, refuse_link
+from recsae.warehouse.record import read_record
 from recsae.warehouse.runs import VERSION_MARK, Runs, dataset_name, dataset_version
 from recsae.warehouse.session import Trace
 from recsae.warehouse.sql import RAW, REPORT, SUMMARIES, VIEWS, Query, load, queries, stages
@@ -39,6 +50,9 @@ STAGE_COMMAND = {
     "confidence": "recsae confidence",
 }
 """Command that builds the relations of a schema."""
+
+GOING = "removing "
+"""Key in raw.meta, before a run id, of folders that are still to be removed."""
 
 DATASET_TABLES = ("users", "items", "item_tags", "interactions")
 
@@ -76,6 +90,7 @@ class Warehouse(Runs):
         root = root.resolve()
         path = root / DATABASE
         check_path(root)
+        _refuse_links(root, read_only=read_only)
         try:
             if create and not read_only:
                 root.mkdir(parents=True, exist_ok=True)
@@ -129,7 +144,7 @@ class Warehouse(Runs):
         """Migrate, then create what is missing; nothing to do when all is as last time."""
         known, latest = self.exists("raw.meta"), migrations.latest()
         version = int(self._meta("schema_version") or latest) if known else latest
-        if known and version == latest and self._is_current():
+        if known and version == latest and self._is_current() and self._meta("marked"):
             return
         with self.transaction():
             migrations.migrate(self, version)
@@ -144,6 +159,26 @@ class Warehouse(Runs):
             self._set_meta("schema_version", str(latest))
             self._set_meta("headers", _headers())
             self._set_meta("root", str(self.root))
+            self._mark_folders()
+            self._set_meta("marked", "1")
+
+    def _mark_folders(self) -> None:
+        """Mark what an earlier version made of the runs that are known, or are being deleted."""
+        ids = self.sql(
+            "select run_id from raw.runs union "
+            "select substr(key, length($going) + 1) from raw.meta where starts_with(key, $going)",
+            {"going": GOING},
+        )["run_id"]
+        known = {run_id for run_id in ids if is_safe(run_id)}
+        places = [run_path(run_id) for run_id in known]
+        places += [parquet_path(kind, run_id) for run_id in known for kind in publish.KINDS]
+        for lock in (self.root / "tmp").glob("*.lock"):
+            named = TEMPORARY.fullmatch(lock.stem)
+            if named and named[1] in {*known, "new", "repair", "leftover"}:
+                places.append(f"tmp/{lock.stem}")
+        for place in places:
+            with suppress(OSError):  # of another user's, who may mark it
+                adopt(self.root, place)
 
     def _add_columns(self) -> None:
         """Give the results of an earlier program the columns that are new, without values.
@@ -408,11 +443,64 @@ def check_params(query: Query, params: Mapping[str, object]) -> None:
             raise UsageError(f"{query.full_name} has no parameter {name}", takes)
 
 
+def _refuse_links(root: Path, *, read_only: bool) -> None:
+    """DataError when what is opened or written would be reached by a link in the warehouse."""
+    places = [path.name for path in root.glob(f"{DATABASE}*") if ".damaged-" not in path.name]
+    if not read_only:
+        places += ["tmp/spill", "tmp/locks", "runs", *publish.KINDS]
+    for place in places:
+        refuse_link(root, place)
+
+
+HARMLESS = re.compile(
+    r"\.recsae|README(\.\w+)?|LICENSE(\.\w+)?|\.(git)?keep|\.git(ignore|attributes)|CACHEDIR\.TAG"
+    r"|lost\+found|\.(_.*|DS_Store|directory|localized|nfs\w+|snapshots?|fseventsd|Spotlight-V100)"
+    r"|\.Trash.*|\.ipynb_checkpoints|Thumbs\.db|desktop\.ini|\$RECYCLE\.BIN"
+    r"|System Volume Information",
+    re.IGNORECASE,
+)
+"""What people, git and systems put into a folder that is otherwise empty."""
+
+
+def _require_empty(root: Path) -> None:
+    """UsageError for a folder that is in use for other things, and so cannot become a warehouse."""
+    others = sorted(path.name for path in root.iterdir() if not _is_harmless(path))
+    if not others or (root / DATABASE).exists():  # another process has just made it
+        return
+    if is_lost(root):
+        hint = f"recsae repair --warehouse {root} makes a database of what is there"
+        raise DataError(f"the warehouse {root} has lost its database {DATABASE}", hint)
+    raise UsageError(
+        f"{root} cannot become a warehouse: it is not empty, but holds {others[0]}",
+        "choose a new or empty folder with --warehouse FOLDER",
+    )
+
+
+def _is_harmless(path: Path) -> bool:
+    """Whether a warehouse can be made beside this: a by-product, or made by recsae."""
+    if path.name == "tmp":
+        return only_temporary(path)
+    return is_marked(path, path.name) or HARMLESS.fullmatch(path.name) is not None
+
+
+def is_lost(root: Path) -> bool:
+    """Whether there is no database, but what one can be made of: a damaged one, or runs."""
+    if os.path.lexists(root / DATABASE):
+        return False
+    if any(root.glob(f"{DATABASE}.damaged-*")):
+        return True
+    for path in (root / "runs").glob(f"*/{RECORD}"):
+        with suppress(DataError):
+            return bool(read_record(path))
+    return False
+
+
 def _create_database(root: Path) -> None:
     """Make an empty database file aside, so that a kill or a full disk leaves none or a whole."""
     place = root / DATABASE
     if place.exists():
         return
+    _require_empty(root)
     with temp_folder(root, "new") as temp:
         connect(temp / DATABASE, root, read_only=False, wait=0).close()
         try:

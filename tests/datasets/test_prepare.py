@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 
 from recsae.datasets import available, canonical, prepare, prepared, read_dataset, read_truth
 from recsae.errors import DataError, MissingStageError, UsageError
+from recsae.warehouse.marks import own_folder
 
 SMALL = {"users": 40, "items": 80, "concepts": 4, "noise_tags": 3}
 
@@ -225,8 +226,11 @@ def test_a_folder_of_the_user_is_never_replaced(toy, tmp_path):
 
 
 def test_leftovers_of_killed_processes_go_away(copy):
-    for name in ("planted.dead", "planted.dead.old"):
-        (copy / ".recsae" / "tmp" / name).mkdir(parents=True)
+    for name in ("planted.0dead000", "planted.1dead111"):
+        folder = own_folder(copy / ".recsae", f"tmp/{name}")
+        (folder / "prepared" / "users.parquet").mkdir(parents=True)
+    (copy / ".recsae" / "tmp" / "planted.2dead222").mkdir()  # killed before it was marked
+    (copy / ".recsae" / "tmp" / "planted.2dead222.lock").touch()
     prepare("planted", copy, force=True, **SMALL)
     assert names(copy / ".recsae" / "tmp") == []
 

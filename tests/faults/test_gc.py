@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING
 import pytest
 
 from recsae.errors import DataError
-from recsae.warehouse import Warehouse, gc, run_lock
+from recsae.warehouse import Warehouse, gc, run_folder, run_lock
 from recsae.warehouse.check import check
+from recsae.warehouse.marks import own_folder
 from recsae.warehouse.publish import KINDS
 
 if TYPE_CHECKING:
@@ -48,9 +49,7 @@ def rows_left(root: Path, run_id: str) -> int:
 def full(filled: Path) -> Path:
     """rec-1 with sae-1, and rec-2, each with a folder of its own files."""
     for run_id in ("rec-1", "rec-2", "sae-1"):
-        folder = filled / "runs" / run_id
-        folder.mkdir(parents=True)
-        (folder / "model.safetensors").write_bytes(bytes(1000))
+        (run_folder(filled, run_id) / "model.safetensors").write_bytes(bytes(1000))
     return filled
 
 
@@ -163,7 +162,7 @@ def litter(root: Path) -> list[Path]:
         root / "tmp" / "spill" / "duckdb_temp_storage-0.tmp",
     ]
     for path in left:
-        path.parent.mkdir(parents=True, exist_ok=True)
+        own_folder(root, path.parent.relative_to(root).as_posix())
         path.write_bytes(bytes(500))
     return left
 
