@@ -28,6 +28,8 @@ REFUSED_FROM = 4
 """Evidence from which on lines inside a field are taken for rows."""
 CERTAIN_FROM = 8
 """Evidence from which on they are read as rows, though the field would be well formed."""
+PLAIN_FROM = 16
+"""The same without a column of figures."""
 ROWS_SHARE = 0.8
 """Least share of the lines inside a field that look like rows, where they speak against it."""
 
@@ -223,7 +225,8 @@ class Quotes:
         width = self.width or len(literal or ())
         found = self._evidence(lines, width, literal or [])
         if literal is not None and found.fitting == len(lines):
-            if found.places and found.rows == len(lines) and found.score >= CERTAIN_FROM:
+            enough = CERTAIN_FROM if found.places else PLAIN_FROM
+            if found.rows == len(lines) and found.score >= enough:
                 return Reading(literal, kind="literal")
             if found.rows or not (found.places and self.seen >= ENOUGH):
                 last = number + spanning.lines - 1
@@ -251,5 +254,7 @@ class Quotes:
             fields = next((one for one in choices if len(one) == width), None)
             if fields is not None:
                 fitting += 1
-                rows += all(_FIGURES.fullmatch(fields[place]) for place in places)
+                # the field with the closing quote tells nothing: it is text now
+                told = (fields[place] for place in places if '"' not in fields[place])
+                rows += all(map(_FIGURES.fullmatch, told))
         return Evidence(fitting, rows, len(places), rows * (width - 1 + len(places)))

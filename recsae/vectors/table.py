@@ -124,14 +124,17 @@ def _numbers(name: str, what: str, values: Any, axes: int) -> Floats:
 def _ids(name: str, values: Any) -> tuple[str, ...]:
     """Ids as text; whole numbers and texts are ids."""
     if isinstance(values, list | tuple | range):
-        texts = list(values)  # an array of mixed numbers would be one of floats
+        # an array of mixed numbers would be one of floats
+        texts = [one.decode(errors="replace") if isinstance(one, bytes) else one for one in values]
+        shape = np.shape(texts) if texts and isinstance(texts[0], list | tuple) else (len(texts),)
     else:
         array = np.asarray(values)
-        if array.ndim != 1:
-            raise DataError(f"{name}: its ids have the shape {array.shape}, not (rows,)")
+        shape = array.shape
         if array.dtype.kind == "S":
             array = np.char.decode(array, "utf-8", "replace")
         texts = array.tolist()
+    if len(shape) != 1:
+        raise DataError(f"{name}: its ids have the shape {shape}, not (rows,)")
     for row, one in enumerate(texts):
         if isinstance(one, bool) or not isinstance(one, int | str | np.integer):
             raise _no_id(name, row, one)

@@ -122,8 +122,15 @@ def test_lines_that_could_be_both_are_refused(tmp_path):
 
 def test_a_quote_in_the_names(tmp_path):
     data = texts(table(notes={40: 'fits my 12"'})).replace(b"note\n", b'"note\n', 1)
-    assert "line 1 opens a quote" in refused(tmp_path, "t.csv", data).message
-    assert read(tmp_path, "t.csv", data, quote="none").interactions.height == USERS * ITEMS
+    for rule in ("double", "none"):
+        assert read(tmp_path, "t.csv", data, quote=rule).interactions.height == USERS * ITEMS
+
+
+def test_names_that_could_go_on_in_the_next_line(tmp_path):
+    data = texts(table()).replace(b"note\n", b'"note\n', 1)
+    assert "line 1 opens a quote that is not closed" in refused(tmp_path, "t.csv", data).message
+    data = texts(table(notes={3: 'fits my 12"'})).replace(b"note\n", b'"note\n', 1)
+    assert "line 1 opens a quote that closes in line 3" in refused(tmp_path, "t.csv", data).message
 
 
 @pytest.mark.parametrize(
