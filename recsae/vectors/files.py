@@ -89,11 +89,13 @@ def read_ids(path: Path) -> Any:
         return load_numpy(path)
     _bytes(path)
     entry = Entry(str(path), lambda: path.open("rb"))
-    lines = [
-        line.strip()
-        for _, block in text_blocks(entry)
-        for line in block.removesuffix("\n").split("\n")
-    ]
+    try:
+        blocks = [block for _, block in text_blocks(entry)]
+    except DataError as error:
+        raise DataError(
+            f"{path} is not a text with one id a line: {error.message}", error.hint
+        ) from None
+    lines = [line.strip() for block in blocks for line in block.removesuffix("\n").split("\n")]
     return lines[:-1] if lines and not lines[-1] else lines
 
 
