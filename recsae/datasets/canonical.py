@@ -201,7 +201,8 @@ def advice(name: str, data_dir: Path) -> str:
         return f"recsae data prepare {name}"
     if name == "lastfm-2k":
         return f"recsae data prepare {name} --source FOLDER"
-    near = difflib.get_close_matches(name, [*prepared(data_dir), *WITHOUT_SOURCE], cutoff=0.75)
+    names = sorted({*prepared(data_dir), *WITHOUT_SOURCE})
+    near = difflib.get_close_matches(name, names, cutoff=0.75)
     meant = f"did you mean {' or '.join(near)}? " if near else ""
     return f"{meant}{known_names(data_dir)}; recsae data list shows all that there is"
 
