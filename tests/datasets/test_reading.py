@@ -712,3 +712,13 @@ def test_the_hint_about_damage_is_the_command_that_made_it(tmp_path):
         "recsae data prepare csv --source 'my plays.csv' --items i.csv --name own "
         "--user who --title t --core 0 --force"
     )
+
+
+def test_a_run_of_an_unknown_name_lists_what_is_prepared(tmp_path, cli):
+    read(tmp_path, "t.csv", texts(table()))
+    result = cli("run", "gone", "--data", tmp_path / "data", "--warehouse", tmp_path / "w")
+    assert (result.code, result.out) == (2, "")
+    assert result.err.splitlines() == [
+        "recsae: error: there is no data set 'gone'",
+        "hint: prepared are own; recsae data list shows all that there is",
+    ]
