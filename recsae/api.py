@@ -209,7 +209,7 @@ class Warehouse:
 
         The data is a prepared ``dataset``, or a file of ``interactions`` that is prepared under
         ``name`` with all its rows; ``columns`` are the options of ``recsae import vectors`` about
-        it: user, item, time, title, tags, tag_separator, separator and split.
+        it: user, item, time, title, tags, tag_separator, separator, quote, encoding and split.
 
         Raises DataError for vectors that do not fit each other or the data.
 

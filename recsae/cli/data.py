@@ -117,6 +117,21 @@ def prepare(
             rich_help_panel=TABLE,
         ),
     ] = None,
+    quote: Annotated[
+        str | None,
+        typer.Option(
+            metavar="double|lines|none",
+            help="csv, rechorus: double (default) looks at the lines where a quote stays open; "
+            "lines takes each quoted field whole; none takes quotes as text.",
+            rich_help_panel=TABLE,
+        ),
+    ] = None,
+    encoding: Annotated[
+        str | None,
+        typer.Option(
+            help="csv, rechorus: such as latin-1 or cp1252. Default utf-8.", rich_help_panel=TABLE
+        ),
+    ] = None,
     users: Annotated[int | None, typer.Option(help="Default 800.", rich_help_panel=MADE)] = None,
     concepts: Annotated[
         int | None,
@@ -167,6 +182,8 @@ def prepare(
         tags=tags,
         tag_separator=tag_separator,
         separator=separator,
+        quote=quote,
+        encoding=encoding,
         users=users,
         items=count_of("--items", items) if counted else None,
         concepts=concepts,

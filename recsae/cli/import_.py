@@ -63,6 +63,17 @@ TagSeparator = Annotated[str | None, column("Between the tags of a field. Defaul
 SeparatorOption = Annotated[
     str | None, column("csv: comma (default), tab, semicolon, bar or blank.", "WORD")
 ]
+QuoteOption = Annotated[
+    str | None,
+    column(
+        "csv: double (default) looks at the lines where a quote stays open; lines takes each "
+        "quoted field whole; none takes quotes as text.",
+        "double|lines|none",
+    ),
+]
+EncodingOption = Annotated[
+    str | None, column("csv: such as latin-1 or cp1252. Default utf-8.", "TEXT")
+]
 SplitColumn = Annotated[
     str | None,
     column("Column that says train, dev or test. Default: last is test, the one before dev."),
@@ -177,6 +188,8 @@ def vectors(
     tags: TagColumns = None,
     tag_separator: TagSeparator = None,
     separator: SeparatorOption = None,
+    quote: QuoteOption = None,
+    encoding: EncodingOption = None,
     split: SplitColumn = None,
     force: ForceOption = False,
     data: DataOption = Path("data"),
@@ -217,6 +230,8 @@ def vectors(
         tags=tags,
         tag_separator=tag_separator,
         separator=separator,
+        quote=quote,
+        encoding=encoding,
         split=split,
     )
     run_id = stages.import_vectors(
@@ -242,6 +257,8 @@ def implicit(
     tags: TagColumns = None,
     tag_separator: TagSeparator = None,
     separator: SeparatorOption = None,
+    quote: QuoteOption = None,
+    encoding: EncodingOption = None,
     split: SplitColumn = None,
     force: ForceOption = False,
     data: DataOption = Path("data"),
@@ -278,6 +295,8 @@ def implicit(
         tags=tags,
         tag_separator=tag_separator,
         separator=separator,
+        quote=quote,
+        encoding=encoding,
         split=split,
     )
     run_id = stages.import_vectors(
@@ -315,6 +334,8 @@ def recbole(
     tags: TagColumns = None,
     tag_separator: TagSeparator = None,
     separator: SeparatorOption = None,
+    quote: QuoteOption = None,
+    encoding: EncodingOption = None,
     split: SplitColumn = None,
     force: ForceOption = False,
     data: DataOption = Path("data"),
@@ -354,6 +375,8 @@ def recbole(
         tags=tags,
         tag_separator=tag_separator,
         separator=separator,
+        quote=quote,
+        encoding=encoding,
         split=split,
     )
     run_id = stages.import_vectors(

@@ -11,6 +11,7 @@ import hashlib
 import io
 import json
 import re
+import shlex
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +19,7 @@ from typing import Any
 
 import polars as pl
 
+from recsae.config import option
 from recsae.errors import DataError, MissingStageError
 from recsae.warehouse.files import safe_name
 
@@ -166,10 +168,8 @@ def read_info(name: str, data_dir: Path) -> dict[str, Any]:
     """The ``dataset.json`` of a prepared data set, without its tables."""
     folder = data_dir / safe_name("data set", name)
     if not folder.is_dir():
-        near = difflib.get_close_matches(name, prepared(data_dir), cutoff=0.75)
-        meant = f"did you mean {' or '.join(near)}? else " if near else ""
         raise MissingStageError(
-            f"data set {name!r} is not prepared in {data_dir}", f"{meant}recsae data prepare {name}"
+            f"data set {name!r} is not prepared in {data_dir}", advice(name, data_dir)
         )
     path = folder / INFO
     try:
@@ -196,6 +196,66 @@ def is_prepared(folder: Path) -> bool:
         return False
 
 
+TABLES_OF_ONES_OWN = ("csv", "parquet")
+WITHOUT_SOURCE = ("ml-100k", "ml-1m", "planted")
+"""Data sets that are prepared by their name alone."""
+MOST_NAMES = 8
+"""Prepared data sets that a hint lists."""
+
+
+def known_names(data_dir: Path) -> str:
+    """The prepared data sets, for a hint."""
+    names = prepared(data_dir)
+    more = f" and {len(names) - MOST_NAMES} more" if len(names) > MOST_NAMES else ""
+    return f"prepared are {', '.join(names[:MOST_NAMES])}{more}" if names else "none is prepared"
+
+
+def advice(name: str, data_dir: Path) -> str:
+    """What to do about a data set that is not prepared."""
+    if name in WITHOUT_SOURCE:
+        return f"recsae data prepare {name}"
+    if name == "lastfm-2k":
+        return f"recsae data prepare {name} --source FOLDER"
+    names = sorted({*prepared(data_dir), *WITHOUT_SOURCE})
+    near = difflib.get_close_matches(name, names, cutoff=0.75)
+    meant = f"did you mean {' or '.join(near)}? " if near else ""
+    return f"{meant}{known_names(data_dir)}; recsae data list shows all that there is"
+
+
+def again(name: str, info: Mapping[str, Any] | None) -> str:
+    """The command that prepares a data set anew, as far as its ``dataset.json`` tells it."""
+    recipe = (info or {}).get("recipe", name)
+    if info is None and name not in WITHOUT_SOURCE:
+        return "prepare it anew with recsae data prepare and --force"
+    words = ["recsae", "data", "prepare", str(recipe)]
+    files = (
+        [str(one["file"]) for one in (info or {})["sources"]]
+        if recipe in TABLES_OF_ONES_OWN
+        else []
+    )
+    for word, file in zip(("--source", "--items"), files, strict=False):
+        words += [word, file]
+    if recipe not in (*WITHOUT_SOURCE, *TABLES_OF_ONES_OWN):
+        words += ["--source", "PATH"]
+    words += ["--name", name] if recipe != name else []
+    if recipe in TABLES_OF_ONES_OWN:
+        words += _other_options((info or {})["options"])
+    return shlex.join([*words, "--force"])
+
+
+def _other_options(options: Mapping[str, object]) -> list[str]:
+    """Options of csv and parquet that are not their defaults, as words of a command."""
+    from recsae.datasets.tabular import CsvOptions
+
+    default = CsvOptions().to_json()
+    if options.get("split") is not None:
+        default["core"] = None
+    if options.get("rating") is not None:
+        default["min_rating"] = 4.0
+    given = {key: value for key, value in options.items() if value != default.get(key)}
+    return [word for key, value in given.items() for word in (option(key), str(value))]
+
+
 def read_dataset(name: str, data_dir: Path) -> Dataset:
     """Read a prepared data set.
 
@@ -207,7 +267,9 @@ def read_dataset(name: str, data_dir: Path) -> Dataset:
     if TRUTH in _recorded(info):
         read_table(name, data_dir, TRUTH, info)
     if fingerprint(tables) != info["fingerprint"]:
-        raise _damaged(name, data_dir / name / INFO, ValueError("its fingerprint is another one"))
+        raise _damaged(
+            name, data_dir / name / INFO, ValueError("its fingerprint is another one"), info
+        )
     return Dataset(name, **tables, info=info)
 
 
@@ -241,13 +303,13 @@ def read_table(name: str, data_dir: Path, table: str, info: dict[str, Any]) -> p
             raise ValueError("its columns are other ones")
         return frame
     except (OSError, ValueError, pl.exceptions.PolarsError) as error:
-        raise _damaged(name, path, error) from None
+        raise _damaged(name, path, error, info) from None
 
 
-def _damaged(name: str, path: Path, error: Exception) -> DataError:
+def _damaged(
+    name: str, path: Path, error: Exception, info: Mapping[str, Any] | None = None
+) -> DataError:
     reason = getattr(error, "strerror", None) or str(error).split("\n")[0]
     if isinstance(error, json.JSONDecodeError | UnicodeDecodeError | RecursionError):
         reason = "it is not JSON"
-    return DataError(
-        f"{path} is missing or damaged: {reason}", f"recsae data prepare {name} --force"
-    )
+    return DataError(f"{path} is missing or damaged: {reason}", again(name, info))

@@ -15,7 +15,8 @@ import polars as pl
 from numpy.typing import NDArray
 
 from recsae.datasets.lines import wrong
-from recsae.datasets.rows import EXACT, Batch
+from recsae.datasets.rows import Batch
+from recsae.datasets.times import EXACT
 from recsae.errors import DataError
 
 CANONICAL = re.compile(r"0|[1-9][0-9]*")
@@ -25,8 +26,19 @@ MAX_DIGITS = 18
 _TEXT = re.compile(r"[^\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]{1,200}")
 """No control characters and line ends, and no halves of a character, which no file can hold."""
 
+_ROUNDED = re.compile(r"[-+]?[0-9](?:\.[0-9]+)?[eE]\+[0-9]+|[-+]?([0-9]{16,})\.0*")
+"""How a float of many digits is written as text, which has lost some of them."""
+
 INTEGER_ID = f"a whole number of at most {MAX_DIGITS} digits without leading zeros"
 TEXT_ID = "an id of at most 200 characters"
+EXACT_ID = "an id: it is a rounded number, and others may have become the same"
+WHOLE_HINT = "write the ids anew from their source as whole numbers (in pandas Int64) or as text"
+
+
+def is_rounded(text: str) -> bool:
+    """Whether a text is a float that has lost digits, as others may have that become the same."""
+    found = _ROUNDED.fullmatch(text)
+    return found is not None and int(found[1] or 2**53) >= 2**53
 
 
 class Ids:
@@ -51,7 +63,11 @@ class Ids:
         for text in islice(numbers, before, None):
             if reason := self.refusal(text):
                 place = texts.index(text)
-                raise wrong(batch.at(place), column, batch.columns[column][place], reason)
+                value, hint = (
+                    batch.columns[column][place],
+                    WHOLE_HINT if reason == EXACT_ID else None,
+                )
+                raise wrong(batch.at(place), column, value, reason, hint)
         return np.array(codes, dtype=np.uint32)
 
     def refusal(self, text: str) -> str | None:
@@ -60,6 +76,8 @@ class Ids:
             return INTEGER_ID
         if not _TEXT.fullmatch(text):
             return TEXT_ID
+        if is_rounded(text):
+            return EXACT_ID
         if self.known is not None and text not in self.known:
             return f"an id in {self.known_in}"
         return None
@@ -91,6 +109,8 @@ class Interactions:
         """Column of the rating; None: there is none."""
         self.codes: tuple[list[NDArray[np.uint32]], list[NDArray[np.uint32]]] = ([], [])
         self.times: list[pl.Series] = []
+        self.dated: bool | None = None
+        """Whether the times are dates; None before the first row."""
         self.ratings: list[pl.Series] = []
         self.rows = 0
 
@@ -102,10 +122,17 @@ class Interactions:
         for ids, codes, column in zip(self.ids, self.codes, (user, item), strict=True):
             codes.append(ids.encode(batch, column))
         if self.time is not None:
-            self.times.append(batch.times(self.time))
+            self._add_times(batch, self.time)
         if self.rating is not None:
             self.ratings.append(batch.numbers(self.rating))
         self.rows += len(batch)
+
+    def _add_times(self, batch: Batch, column: str) -> None:
+        dated = batch.has_dates(column)
+        if self.dated not in (None, dated):
+            raise batch.wrong(0, column, "a date as before" if self.dated else "a number as before")
+        self.dated = dated
+        self.times.append(batch.times(column))
 
     def frame(self, name: str) -> pl.DataFrame:
         """source_user_id, source_item_id (Enum), time, and rating where there is one.

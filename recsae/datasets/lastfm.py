@@ -17,12 +17,13 @@ from recsae.datasets.rows import Form, batches
 from recsae.datasets.split import MIN_CORE, Raw, in_order, positives
 from recsae.datasets.streams import Entry, Found, entries
 from recsae.datasets.tags import tag_frame
+from recsae.datasets.texts import Encoding
 from recsae.errors import DataError
 
 PLAYS, ARTISTS = "user_artists.dat", "artists.dat"
 TAGS, TAGGED = "tags.dat", "user_taggedartists.dat"
 
-FORM = Form("\t", encoding="utf-8", fallback="latin-1")
+FORM = Form("\t", encoding=Encoding("utf-8", fallback="latin-1"))
 """artists.dat is UTF-8, tags.dat Latin-1 as published."""
 
 MIN_USERS = 2
@@ -62,7 +63,9 @@ def read(found: Found, options: LastFMOptions) -> Raw:
         {"source_item_id": list(artists), "title": list(artists.values())},
         schema={"source_item_id": pl.String, "title": pl.String},
     )
-    return Raw(ranked, frame, tags, {"duplicate": dropped["duplicate"], **dropped_tags})
+    return Raw(
+        ranked, frame, tags, {"duplicate": dropped["duplicate"], **dropped_tags}, rows=gathered.rows
+    )
 
 
 def _texts(entry: Entry, id_column: str, column: str) -> dict[str, str]:

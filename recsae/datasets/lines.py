@@ -106,10 +106,10 @@ class Cells:
         return wrong(f"{self.name} line {line}", column, text, wanted)
 
 
-def wrong(place: str, column: str, text: str, wanted: str) -> DataError:
+def wrong(place: str, column: str, text: str, wanted: str, hint: str | None = None) -> DataError:
     """The error of one field: where it is, its column, its value, and what it should be."""
     shown = repr(text[:40]) if text.strip() else "empty"
-    return DataError(f"{place}: column {column} is {shown}, not {wanted}")
+    return DataError(f"{place}: column {column} is {shown}, not {wanted}", hint)
 
 
 def listed(names: Sequence[str]) -> str:

@@ -11,6 +11,7 @@ from recsae.datasets.rows import Form, batches
 from recsae.datasets.split import Raw, positives
 from recsae.datasets.streams import Entry, Found, entries
 from recsae.datasets.tags import film_frames
+from recsae.datasets.texts import Encoding
 from recsae.errors import DataError
 
 RATINGS, MOVIES = "ratings.dat", "movies.dat"
@@ -18,7 +19,7 @@ EXPECTED = 1_000_209
 """Ratings of the published data."""
 
 RATING_FORM = Form("::", ("user id", "movie id", "rating", "timestamp"))
-MOVIE_FORM = Form("::", ("movie id", "title", "genres"), fallback="latin-1")
+MOVIE_FORM = Form("::", ("movie id", "title", "genres"), Encoding(fallback="latin-1"))
 """Latin-1 as published; a copy in UTF-8 is taken as well."""
 
 
@@ -47,7 +48,7 @@ def read(found: Found, options: ML1MOptions) -> Raw:
     if gathered.rows != EXPECTED:
         notes = (f"{RATINGS} has {gathered.rows:,} ratings; MovieLens 1M has {EXPECTED:,}",)
     kept, dropped = positives(gathered.frame(RATINGS), options.min_rating)
-    return Raw(kept, *film_frames(films), dropped, notes)
+    return Raw(kept, *film_frames(films), dropped, notes, rows=gathered.rows)
 
 
 def _films(entry: Entry) -> list[tuple[int, str, list[str]]]:

@@ -58,6 +58,8 @@ REASONS = {
     "tag_unknown_item": "tags given to items that the source does not describe",
     "tag_one_user": "item tags that a single user gave",
     "tag_not_text": "titles, brands and categories that are no text",
+    "page_script": "titles, brands and categories, because they are script or style of a page",
+    "markup": "pieces of markup in titles, brands and categories",
     "item_repeated": "descriptions of items that were described before",
     "item_tags_rare": f"item tags, because {TAG_RULE}",
 }
@@ -132,6 +134,8 @@ def prepare(
     or is not what it should be, and for a folder that cannot be written.
     """
     found = recipe(name)
+    if found.items and items_file is None and options.get("items") is not None:
+        items_file = Path(options.pop("items"))  # as the command line calls it
     chosen = _options(name, found, options)
     _check_source(name, found, source, items_file)
     place = data_dir / _stored_name(name, found, stored_as, source)
@@ -325,15 +329,33 @@ def _reader(
         found = files(source, inputs.items)
         inputs.report(f"reading {' and '.join(entry.name for entry in found.values())}")
         raw = read(found, options)
-        for note in raw.notes:
+        for note in (
+            *(line for one in found.values() for line in one.tally.notes(one.name)),
+            *raw.notes,
+        ):
             inputs.report(note)
         tables, dropped = build(raw, options.core)
+        _check_rows(raw, tables, dropped)
         sources = [
             {"file": one.name, "sha256": one.sha256, "route": route} for one in found.values()
         ]
         return Made(tables, dropped, sources)
 
     return make
+
+
+LOSSES = ("duplicate", "below_min_rating", "split_incomplete", "below_core")
+"""Reasons of ``dropped`` that count interactions."""
+
+
+def _check_rows(raw: Raw, tables: Tables, dropped: dict[str, int]) -> None:
+    """DataError unless every row of the source is an interaction or counted as dropped."""
+    known = tables["interactions"].height + sum(dropped.get(reason, 0) for reason in LOSSES)
+    if raw.rows is not None and raw.rows != known:
+        raise DataError(
+            f"{raw.rows:,} interactions were read, but {known:,} are kept or dropped, which is a "
+            "fault of recsae: nothing was prepared"
+        )
 
 
 def _make_ml_100k(options: movielens.ML100KOptions, inputs: Inputs) -> Made:

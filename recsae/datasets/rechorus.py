@@ -5,7 +5,6 @@ Splits and ids are taken as they are, so that the rows of a checkpoint trained o
 
 from __future__ import annotations
 
-import ast
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,13 +16,15 @@ from recsae.datasets.canonical import SPLITS
 from recsae.datasets.collect import Ids, Interactions
 from recsae.datasets.given import SPLIT, check_pairs, check_users
 from recsae.datasets.lines import wrong
+from recsae.datasets.listings import elements
+from recsae.datasets.quotes import RULES, Rule
 from recsae.datasets.rows import Batch, Form, batches, header
 from recsae.datasets.split import MIN_CORE, Raw
 from recsae.datasets.streams import Entry, Found, entries
-from recsae.datasets.tags import kind_tag, tag_frame, whole
+from recsae.datasets.tags import kind_tag, readable, tag_frame
+from recsae.datasets.texts import Encoding, check_encoding
 from recsae.errors import DataError
 
-FORM = Form("\t", quoted=True)
 META, INFO = "item_meta.csv", "item_info.csv"
 USER, ITEM, TIME = "user_id", "item_id", "time"
 TITLES = ("title", "i_title", "item_title", "movie_title", "name", "i_name", "item_name")
@@ -41,11 +42,21 @@ class ReChorusOptions(StageConfig):
 
     core: int | None = None
     """Least interactions of every user and item; the rest is split and numbered anew. None: all."""
+    quote: Rule = "double"
+    """As for csv."""
+    encoding: str = "utf-8"
+    """How the characters of the files are written."""
 
     def __post_init__(self) -> None:
+        require(self.quote in RULES, "--quote", repr(self.quote), f"one of {', '.join(RULES)}")
+        check_encoding(self.encoding)
         require(
             self.core is None or self.core >= MIN_CORE, "--core", self.core, f"{MIN_CORE} or more"
         )
+
+
+def _form(options: ReChorusOptions) -> Form:
+    return Form("\t", encoding=Encoding(options.encoding, option=True), quote=options.quote)
 
 
 def files(source: Path, items: Path | None = None) -> Found:
@@ -58,13 +69,13 @@ def read(found: Found, options: ReChorusOptions) -> Raw:
 
     Errors: DataError naming file, line and column; or the rows that no split can have.
     """
-    meta = _Meta()
+    meta, form = _Meta(), _form(options)
     if META in found:
-        meta.read(found[META])
-    titles = _titles(found[INFO]) if INFO in found else {}
+        meta.read(found[META], form)
+    titles = _titles(found[INFO], form) if INFO in found else {}
     users, known = Ids(whole=True), meta.ids if META in found else None
     items = Ids(whole=True, known=known, known_in=META)
-    parts = [_split(found[f"{split}.csv"], split, users, items) for split in SPLITS]
+    parts = [_split(found[f"{split}.csv"], split, users, items, form) for split in SPLITS]
     interactions = pl.concat(parts, how="vertical_relaxed")  # times of one file may have fractions
     check_pairs(interactions, lambda split, line: f"{split}.csv line {line}")
     check_users(interactions)
@@ -80,13 +91,14 @@ def read(found: Found, options: ReChorusOptions) -> Raw:
         tags,
         {"relation_unknown_item": unknown} if meta.related else {},
         dense=True,
+        rows=interactions.height,
     )
 
 
-def _split(entry: Entry, split: str, users: Ids, items: Ids) -> pl.DataFrame:
+def _split(entry: Entry, split: str, users: Ids, items: Ids, form: Form) -> pl.DataFrame:
     """Rows of one file: source_user_id, source_item_id, time, split, row and line."""
     gathered, lines = Interactions(users, items, time=TIME), []
-    for batch in batches(entry, FORM, (USER, ITEM, TIME)):
+    for batch in batches(entry, form, (USER, ITEM, TIME)):
         gathered.add(batch, USER, ITEM)
         for column in (USER, ITEM):
             texts = list(map(str.strip, batch.columns[column]))
@@ -121,10 +133,10 @@ class _Meta:
         self.found: list[tuple[int, str, str]] = []
         self.related: dict[str, list[tuple[int, int]]] = {}
 
-    def read(self, entry: Entry) -> None:
-        columns = [one for one in header(entry, FORM) if one.startswith(("i_", "r_"))]
+    def read(self, entry: Entry, form: Form) -> None:
+        columns = [one for one in header(entry, form) if one.startswith(("i_", "r_"))]
         self.related = {name: [] for name in columns if name.startswith("r_")}
-        for batch in batches(entry, FORM, (ITEM, *columns)):
+        for batch in batches(entry, form, (ITEM, *columns)):
             for place, (_, (_, *values)) in enumerate(batch.rows(ITEM, *columns)):
                 item = self._take_id(batch, place)
                 for column, text in zip(columns, values, strict=True):
@@ -193,26 +205,22 @@ def _integers(batch: Batch, place: int, column: str, text: str) -> list[int]:
 
 
 def _values(text: str) -> list[str]:
-    """Values of a field: one, or those of a Python list."""
+    """Values of a field: one, or those of a list."""
     text = text.strip()
-    if text.startswith("["):
-        try:
-            return [whole(str(one)).strip() for one in ast.literal_eval(text)]
-        except (ValueError, SyntaxError, TypeError, MemoryError, RecursionError):
-            pass
-    return [text] if text else []
+    found = elements(text)
+    return found if found is not None else [text] if text else []
 
 
-def _titles(entry: Entry) -> dict[str, str]:
+def _titles(entry: Entry, form: Form) -> dict[str, str]:
     """Titles by item id; nothing where no column has titles."""
-    names = header(entry, FORM)
+    names = header(entry, form)
     column = next((one for one in TITLES if one in names), None)
     titles: dict[str, str] = {}
     if column is None:
         return titles
-    for batch in batches(entry, FORM, (ITEM, column)):
+    for batch in batches(entry, form, (ITEM, column)):
         for place, title in enumerate(batch.columns[column]):
             item = item_of(batch, place)
             if title.strip():
-                titles[item] = " ".join(title.split())
+                titles[item] = readable(title)
     return titles

@@ -7,28 +7,22 @@ error names the file, the line, the column and the bad value.
 from __future__ import annotations
 
 import csv
-import io
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from itertools import accumulate, chain, islice
 
 import polars as pl
 
 from recsae.datasets.lines import listed, wrong
-from recsae.datasets.streams import Entry
+from recsae.datasets.quotes import Quotes, Reading, Rule
+from recsae.datasets.streams import Entry, Tally
+from recsae.datasets.texts import UTF8, Encoding, text_blocks
+from recsae.datasets.times import EXACT, HINT, is_date, seconds, zoned
 from recsae.errors import DataError
 
 BATCH = 2**16
-"""Rows of a batch of CSV."""
-BLOCK = 2**22
-"""Bytes that are read at once."""
-MAX_LINE = 2**24
-"""Bytes of a line; a longer one is no line of a table."""
-
+"""Rows of a batch."""
 LARGEST = 9 * 10**18
 """Numbers are below this, so that a time fits into 64 bits."""
-EXACT = pl.Decimal(38, 18)
-"""Type of times with fractions: a float could not tell two nanoseconds of today apart."""
 
 SEPARATORS = {",": "commas", "\t": "tabs", ";": "semicolons", "|": "bars", " ": "blanks"}
 
@@ -40,11 +34,9 @@ class Form:
     separator: str
     columns: tuple[str, ...] | None = None
     """Names of the columns; None: the first line has them."""
-    encoding: str = "utf-8"
-    fallback: str | None = None
-    """Encoding of the lines that are not in the first one."""
-    quoted: bool = False
-    """Whether fields may stand in double quotes, as in CSV."""
+    encoding: Encoding = UTF8
+    quote: Rule = "none"
+    """Whether fields may stand in double quotes, as in CSV; see ``quotes``."""
 
     @property
     def separators(self) -> str:
@@ -76,31 +68,49 @@ class Batch:
         return self._finite(name, self._stripped(name).cast(pl.Float64, strict=False))
 
     def times(self, name: str) -> pl.Series:
-        """A column as Int64, or as EXACT where a value has a fraction.
+        """A column as Int64, or as EXACT where a value has a fraction; dates as seconds since 1970.
 
-        Errors: DataError naming the first value that is no number below LARGEST.
+        Errors: DataError naming the first value that is no number below LARGEST or no date, or
+        that is of another kind than the first one.
         """
         texts = self._stripped(name)
         values = texts.cast(pl.Int64, strict=False)
+        if not values.null_count():
+            return self._finite(name, values)
+        if is_date(texts[0]):
+            return self._dates(name, texts)
+        floats = self._finite(name, texts.cast(pl.Float64, strict=False), HINT)
+        # more digits than EXACT has are rounded
+        values = texts.cast(EXACT, strict=False).fill_null(floats.cast(EXACT))
+        return self._finite(name, values, HINT)
+
+    def has_dates(self, name: str) -> bool:
+        """Whether a column of times has dates, told by its first row."""
+        return is_date(self.columns[name][0].strip())
+
+    def _dates(self, name: str, texts: pl.Series) -> pl.Series:
+        values, zones = seconds(texts), zoned(texts)
         if values.null_count():
-            floats = self._finite(name, texts.cast(pl.Float64, strict=False))
-            # more digits than EXACT has are rounded
-            values = texts.cast(EXACT, strict=False).fill_null(floats.cast(EXACT))
-        return self._finite(name, values)
+            raise self.wrong(int(values.is_null().arg_max() or 0), name, "a date", HINT)
+        if zones.any() and not zones.all():
+            place = int((zones != zones[0]).arg_max() or 0)
+            wanted = f"a date {'with' if zones[0] else 'without'} a zone as before"
+            raise self.wrong(place, name, wanted, "give all of them a zone, or none")
+        return values
 
     def _stripped(self, name: str) -> pl.Series:
         return pl.Series(name, self.columns[name], dtype=pl.String).str.strip_chars()
 
-    def _finite(self, name: str, values: pl.Series) -> pl.Series:
+    def _finite(self, name: str, values: pl.Series, hint: str | None = None) -> pl.Series:
         good = values.is_between(-LARGEST, LARGEST, closed="none").fill_null(False)
         if not good.all():
-            raise self.wrong(int(good.arg_min() or 0), name, "a number")
+            raise self.wrong(int(good.arg_min() or 0), name, "a number", hint)
         return values
 
-    def wrong(self, place: int, column: str, wanted: str) -> DataError:
+    def wrong(self, place: int, column: str, wanted: str, hint: str | None = None) -> DataError:
         """The error of one field."""
         text = self.columns[column][place]
-        return wrong(f"{self.at(place)}", column, text, wanted)
+        return wrong(f"{self.at(place)}", column, text, wanted, hint)
 
     def at(self, place: int) -> str:
         """File and line of a row, for a message."""
@@ -110,63 +120,33 @@ class Batch:
 def batches(entry: Entry, form: Form, wanted: Sequence[str]) -> Iterator[Batch]:
     """The wanted columns of a table; empty lines are left out.
 
+    In the end every line of the file is a row, empty, or the continuation of a row, and ``tally``
+    of the entry says how many of each.
     Errors: DataError for a missing column, naming those that are there, and for an uneven line.
     """
     names = form.columns
+    tally = entry.start_tally()
     for lines, rows in _rows(entry, form):
         if names is None:
             names = _names(entry.name, rows[0], form, wanted)
             lines, rows = lines[1:], rows[1:]
+            tally.names = 1
         if rows:
             fields = _aligned(entry.name, lines, rows, form, len(names))
             columns = {name: list(fields[names.index(name)]) for name in wanted}
+            tally.rows += len(rows)
             yield Batch(entry.name, lines, columns)
     if names is None:
         _names(entry.name, [""], form, wanted)
+    tally.check(entry.name)
 
 
 def header(entry: Entry, form: Form) -> tuple[str, ...]:
     """Names of all columns of a table with a header; nothing for an empty file."""
+    entry.start_tally()
     for _, rows in _rows(entry, form):
         return _names(entry.name, rows[0], form, ())
     return ()
-
-
-def text_blocks(entry: Entry, form: Form) -> Iterator[tuple[int, str]]:
-    """Number of the first line, and text, of blocks of whole lines.
-
-    Errors: DataError for a line that is too long or not in the encoding.
-    """
-    number, rest = 1, b""
-    with entry.stream() as stream:
-        while block := stream.read(BLOCK):
-            whole, end, rest = (rest + block).rpartition(b"\n")
-            if len(rest) > MAX_LINE:
-                raise DataError(f"{entry.name} has a line of more than {MAX_LINE:,} bytes")
-            if end:
-                yield number, _decoded(entry.name, number, whole + end, form)
-                number += whole.count(b"\n") + 1
-    if rest:
-        yield number, _decoded(entry.name, number, rest, form)
-
-
-def _decoded(name: str, number: int, block: bytes, form: Form) -> str:
-    if number == 1:
-        block = block.removeprefix(b"\xef\xbb\xbf")
-    try:
-        return block.decode(form.encoding)
-    except UnicodeDecodeError as error:
-        if form.fallback is None:
-            line = number + block.count(b"\n", 0, error.start)
-            raise DataError(f"{name} line {line}: not {form.encoding} text") from None
-    return "\n".join(_either(line, form.encoding, form.fallback) for line in block.split(b"\n"))
-
-
-def _either(line: bytes, encoding: str, fallback: str) -> str:
-    try:
-        return line.decode(encoding)
-    except UnicodeDecodeError:
-        return line.decode(fallback)
 
 
 Rows = tuple[Sequence[int], list[list[str]]]
@@ -174,39 +154,94 @@ Rows = tuple[Sequence[int], list[list[str]]]
 
 
 def _rows(entry: Entry, form: Form) -> Iterator[Rows]:
-    return _quoted(entry, form) if form.quoted else _plain(entry, form)
-
-
-def _plain(entry: Entry, form: Form) -> Iterator[Rows]:
-    for number, text in text_blocks(entry, form):
-        texts = text.replace("\r\n", "\n").removesuffix("\n").split("\n")
-        lines: Sequence[int] = range(number, number + len(texts))
+    ahead = _Ahead(text_blocks(entry, form.encoding))
+    quotes = Quotes(entry.name, form.separator, form.quote)
+    while texts := ahead.some():
+        rows = _regular(texts, quotes)
+        if rows is None:
+            yield from _careful(ahead, len(texts), quotes, entry)
+            continue
+        lines: Sequence[int] = range(ahead.number, ahead.number + len(texts))
+        ahead.skip(len(texts))
         if "" in texts:
-            lines = [line for line, one in zip(lines, texts, strict=True) if one]
-            texts = [one for one in texts if one]
-        if texts:
-            yield lines, [one.split(form.separator) for one in texts]
+            lines = [line for line, text in zip(lines, texts, strict=True) if text]
+            rows = [row for row, text in zip(rows, texts, strict=True) if text]
+            entry.tally.empty += len(texts) - len(rows)
+        if rows:
+            quotes.learn(rows)
+            yield lines, rows
 
 
-def _quoted(entry: Entry, form: Form) -> Iterator[Rows]:
-    """Rows of CSV; one that spans several lines has the number of the last one."""
-    blocks = (io.StringIO(text, newline="\n") for _, text in text_blocks(entry, form))
-    reader = csv.reader(chain.from_iterable(blocks), delimiter=form.separator, strict=True)
-    number = 0
+def _regular(texts: list[str], quotes: Quotes) -> list[list[str]] | None:
+    """The rows of lines, unless one of them is not a row by the rules of CSV."""
+    if quotes.rule == "none" or not any('"' in text for text in texts):
+        return [text.split(quotes.separator) for text in texts]
+    reader = csv.reader(texts, delimiter=quotes.separator, strict=True)
     try:
-        while rows := list(islice(reader, BATCH)):
-            lines: Sequence[int] = range(number + 1, number + len(rows) + 1)
-            if reader.line_num - number != len(rows):
-                spans = (1 + sum(field.count("\n") for field in row) for row in rows)
-                lines = [number + so_far for so_far in accumulate(spans)]
-            number = reader.line_num
-            if not all(rows):
-                lines = [line for line, row in zip(lines, rows, strict=True) if row]
-                rows = [row for row in rows if row]
-            if rows:
-                yield lines, rows
-    except csv.Error as error:
-        raise DataError(f"{entry.name} line {reader.line_num}: {error}") from None
+        rows = list(reader)
+    except csv.Error:
+        return None
+    widths = set(map(len, rows)) - {0}  # an empty line has no field
+    width = quotes.width or len(next(filter(None, rows), ()))
+    return rows if len(rows) == len(texts) and widths <= {width} else None
+
+
+def _careful(ahead: _Ahead, n: int, quotes: Quotes, entry: Entry) -> Iterator[Rows]:
+    """The rows of the next n lines, one by one, and of the lines that the last one goes on in."""
+    tally, end = entry.tally, ahead.number + n
+    lines, rows = [], []
+    while ahead.number < end:
+        number, text = ahead.number, ahead.peek(0)
+        if not text:
+            tally.empty += 1
+            ahead.skip(1)
+            continue
+        reading = quotes.read(text, number, ahead.peek)
+        _note(tally, number, reading)
+        ahead.skip(reading.lines)
+        # a row of several lines has the number of the last one
+        lines.append(number + reading.lines - 1)
+        rows.append(reading.fields)
+        quotes.learn([reading.fields])
+    if rows:
+        yield lines, rows
+
+
+def _note(tally: Tally, number: int, reading: Reading) -> None:
+    if reading.kind != "plain":
+        tally.odd.setdefault(reading.kind, []).append(number)
+    tally.continued += reading.lines - 1
+
+
+class _Ahead:
+    """Lines of a text, and those that follow."""
+
+    def __init__(self, blocks: Iterator[tuple[int, str]]) -> None:
+        self.blocks = blocks
+        self.lines: list[str] = []
+        self.at = 0
+        self.number = 1
+        """Number of the next line."""
+
+    def peek(self, place: int) -> str | None:
+        """The line that is ``place`` lines ahead; None after the last one."""
+        while self.at + place >= len(self.lines):
+            found = next(self.blocks, None)
+            if found is None:
+                return None
+            del self.lines[: self.at]
+            self.at = 0
+            self.lines += found[1].replace("\r\n", "\n").removesuffix("\n").split("\n")
+        return self.lines[self.at + place]
+
+    def some(self) -> list[str]:
+        """The next lines, at most BATCH and at least one unless the text has ended."""
+        return self.lines[self.at : self.at + BATCH] if self.peek(0) is not None else []
+
+    def skip(self, n: int) -> None:
+        """Go on by n lines."""
+        self.at += n
+        self.number += n
 
 
 def _names(name: str, first: Sequence[str], form: Form, wanted: Sequence[str]) -> tuple[str, ...]:
@@ -217,7 +252,8 @@ def _names(name: str, first: Sequence[str], form: Form, wanted: Sequence[str]) -
             many = "no" if column not in names else "more than one"
             found = listed(names) if len(names) > 1 else repr(names[0][:200])
             raise DataError(
-                f"{name} line 1: {many} column {column} between {form.separators}; found {found}"
+                f"{name} line 1: {many} column {column} between {form.separators}; found {found}",
+                _other_separator(names, form),
             )
     return names
 
@@ -233,7 +269,21 @@ def _aligned(
     if len(fields) != width:
         at, row = next((at, row) for at, row in zip(lines, rows, strict=True) if len(row) != width)
         some = "field" if len(row) == 1 else "fields"
+        hint = None
+        if form.quote != "none" and len(row) > width:
+            hint = "a field that holds the separator has to stand in double quotes"
+        if any("\r" in one for one in row):
+            hint = "some of its lines end in carriage returns: make all of them end alike"
         raise DataError(
-            f"{name} line {at}: {len(row)} {some} between {form.separators}, expected {width}"
+            f"{name} line {at}: {len(row)} {some} between {form.separators}, expected {width}", hint
         )
     return fields
+
+
+def _other_separator(names: Sequence[str], form: Form) -> str | None:
+    """The advice to look at the separator, where the first line has another one."""
+    if len(names) == 1 and form.columns is None:
+        for mark, words in SEPARATORS.items():
+            if mark in names[0].strip():
+                return f"it has {words}: --separator {words[:-1]}"
+    return None

@@ -42,6 +42,8 @@ class Raw:
     """What the user should know about the source."""
     dense: bool = False
     """Whether the source's ids count from 1, so that they are kept and gaps are filled."""
+    rows: int | None = None
+    """Rows of interactions that the source has; None: they are not counted."""
 
 
 @dataclass(frozen=True)

@@ -12,11 +12,14 @@ import polars as pl
 from recsae.config import StageConfig, require
 from recsae.datasets.collect import Ids, Interactions
 from recsae.datasets.given import SPLIT, check_pairs, check_users, without_gaps
+from recsae.datasets.listings import elements, looks_listed
 from recsae.datasets.parquet import parquet_batches
+from recsae.datasets.quotes import RULES, Rule
 from recsae.datasets.rows import SEPARATORS, Batch, Form, batches
 from recsae.datasets.split import MIN_CORE, Raw, positives
 from recsae.datasets.streams import Entry, Found, single
-from recsae.datasets.tags import kind_tag, tag_frame
+from recsae.datasets.tags import kind_tag, readable, tag_frame
+from recsae.datasets.texts import Encoding, check_encoding
 from recsae.errors import DataError, UsageError
 
 SPLIT_NAMES = {
@@ -52,7 +55,7 @@ class ParquetOptions(StageConfig):
     tags: str | None = None
     """Columns of tags in the file of items, between commas; each is a kind of its own."""
     tag_separator: str = "|"
-    """What stands between several tags in one field."""
+    """What stands between several tags in one field, unless the field is a list in brackets."""
     split: str | None = None
     """Column that says train, dev or test; None: the last is test, the one before dev.
 
@@ -91,9 +94,17 @@ class CsvOptions(ParquetOptions):
 
     separator: str = "comma"
     """comma, tab, semicolon, bar, blank, or the character itself."""
+    quote: Rule = "double"
+    """Double quotes: ``double`` looks at the lines where one is not closed, ``lines`` takes every
+    quoted field whole, ``none`` takes quotes as text.
+    """
+    encoding: str = "utf-8"
+    """How the characters of the files are written."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        require(self.quote in RULES, "--quote", repr(self.quote), f"one of {', '.join(RULES)}")
+        check_encoding(self.encoding)
         words = ", ".join(word[:-1] for word in SEPARATORS.values())
         known = self.separator in _NAMES
         require(known, "--separator", repr(self.separator), f"one of {words}")
@@ -109,13 +120,18 @@ def read_csv(found: Found, options: CsvOptions) -> Raw:
 
     Errors: DataError naming file, line and column; UsageError for options without their file.
     """
-    form = Form(_NAMES[options.separator], quoted=True)
+    encoding = Encoding(options.encoding, option=True)
+    form = Form(_NAMES[options.separator], encoding=encoding, quote=options.quote)
     return _read(found, options, lambda entry, wanted: batches(entry, form, wanted))
 
 
 def read_parquet(found: Found, options: ParquetOptions) -> Raw:
     """Interactions, items and tags of Parquet files; errors as for CSV."""
-    return _read(found, options, parquet_batches)
+    rating = () if options.rating is None else (options.rating,)
+    ids = (options.user, options.item)
+    return _read(
+        found, options, lambda entry, wanted: parquet_batches(entry, wanted, ids=ids, rough=rating)
+    )
 
 
 def _read(found: Found, options: ParquetOptions, reader: Reader) -> Raw:
@@ -138,7 +154,9 @@ def _read(found: Found, options: ParquetOptions, reader: Reader) -> Raw:
         kept = kept.sort("line").rename({"line": "row"})
     schema = {"source_item_id": pl.String, "title": pl.String}
     frame = pl.DataFrame(list(described.titles.items()), schema=schema, orient="row")
-    return Raw(kept, frame, tag_frame(described.tags, pl.String), dropped)
+    tags = tag_frame(described.tags, pl.String)
+    notes = tuple(described.notes(options))
+    return Raw(kept, frame, tags, dropped, notes, rows=ratings.height)
 
 
 def _interactions(
@@ -178,6 +196,8 @@ class _Described:
 
     titles: dict[str, str | None] = field(default_factory=dict)
     tags: list[tuple[object, str, str]] = field(default_factory=list)
+    odd: dict[str, list[str]] = field(default_factory=dict)
+    """Where a column of tags has brackets around what is no list, at most."""
 
     def read(self, entry: Entry, options: ParquetOptions, reader: Reader) -> None:
         columns = [*([options.title] if options.title else ()), *options.tag_columns]
@@ -192,8 +212,22 @@ class _Described:
 
     def _take(self, batch: Batch, place: int, item: str, options: ParquetOptions) -> None:
         title = batch.columns[options.title][place] if options.title else ""
-        self.titles[item] = " ".join(title.split()) or None
+        self.titles[item] = readable(title) or None
         for kind in options.tag_columns:
-            parts = batch.columns[kind][place].split(options.tag_separator)
+            text = batch.columns[kind][place].strip()
+            parts = elements(text) if looks_listed(text) or text.endswith("()") else None
+            if parts is None:
+                parts = text.split(options.tag_separator)
+                if looks_listed(text) and text[0] in "[{":
+                    self.odd.setdefault(kind, []).append(batch.at(place))
             values = sorted({" ".join(part.split()) for part in parts} - {""})
             self.tags += [(item, *kind_tag(kind, value)) for value in values]
+
+    def notes(self, options: ParquetOptions) -> Iterator[str]:
+        """What is to be said about the tags."""
+        for kind, places in self.odd.items():
+            yield (
+                f"warning: {len(places):,} fields of column {kind} stand in brackets but are no "
+                f"list of texts (the first is {places[0]}); they were split at "
+                f"{options.tag_separator!r} as they are"
+            )

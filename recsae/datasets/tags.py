@@ -10,11 +10,6 @@ import polars as pl
 PREFIXES = {"genre": "genre", "year": "year", "decade": "decade", "title_word": "word"}
 """Kind of tag -> what its text starts with, so that no two kinds share a text."""
 
-PLAIN_KINDS = frozenset(
-    ("brand", "category", "complement", "decade", "genre", "substitute", "user_tag", "word", "year")
-)
-"""Prefixes that labels leave out, because the values speak for themselves."""
-
 STOP_WORDS = frozenset(
     word
     for line in (
@@ -30,9 +25,11 @@ STOP_WORDS = frozenset(
 """Words of titles that say nothing about a film: they go with any noun, or stand for none."""
 
 _YEAR = re.compile(r"(.*?)\s*\(([0-9]{4})\)(?:\s*\([A-Z]{1,3}\))?")
+_YEARS = re.compile(r"(.*?)(\s*\([12][0-9]{3}(?:[-–](?:[12][0-9]{3})?)?\)(?:\s*\([A-Z]{1,3}\))?)")
 _ARTICLE = re.compile(
-    r"(.+), (the|an|a|la|le|les|l'|il|lo|gli|das|der|die|el|los|las|o|os)", re.IGNORECASE
+    r"(.+), ((?i:the)|An?|an|La|Le|Les|L['’]|Il|Lo|Gli|Das|Der|Die|El|Los|Las|O|Os)"
 )
+"""As catalogues write them; ``Los Angeles, LA`` has none."""
 _SECOND = re.compile(r"(.*\S)\s*\((.*)\)")
 _WORD = re.compile(r"[^\W_]+(?:['’][^\W_]+)*")
 _NUMBER = re.compile(r"-?[0-9]+(?:\.[0-9]+)?")
@@ -49,6 +46,17 @@ def split_year(title: str) -> tuple[str, int | None]:
     return title, None
 
 
+def readable(title: str) -> str:
+    """A title of any catalogue for people: blanks single, an article in front, years as they are.
+
+    ``Dark Knight, The (2008)`` -> ``The Dark Knight (2008)``.
+    """
+    title = " ".join(title.split())
+    found = _YEARS.fullmatch(title)
+    name, years = (found[1], found[2]) if found else (title, "")
+    return display_title(name, None) + years
+
+
 def display_title(name: str, year: int | None) -> str:
     """Title for people: articles in front, also in a second name in brackets, then the year."""
     second = _SECOND.fullmatch(name)
@@ -60,7 +68,7 @@ def _front(name: str) -> str:
     found = _ARTICLE.fullmatch(name)
     if not found:
         return name
-    return found[2] + ("" if found[2].endswith("'") else " ") + found[1]
+    return found[2] + ("" if found[2].endswith(("'", "’")) else " ") + found[1]
 
 
 def title_words(name: str) -> list[str]:
@@ -91,9 +99,12 @@ def whole(text: str) -> str:
 
 
 def kind_tag(kind: str, value: str) -> tuple[str, str]:
-    """Kind and text of a tag; a value that is a bare number is shown with its kind."""
-    bare = kind in PLAIN_KINDS and _NUMBER.fullmatch(value)
-    return kind, f"{kind}:{kind} {value}" if bare else f"{kind}:{value}"
+    """Kind and text of a tag; a value that is a bare number is written with its kind.
+
+    Labels leave out what stands before the colon.
+    """
+    kind = kind.replace(":", "_")
+    return kind, f"{kind}:{kind} {value}" if _NUMBER.fullmatch(value) else f"{kind}:{value}"
 
 
 def tag_frame(

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from recsae.config import ConceptsConfig, ConfidenceConfig, SAEConfig, TrainConfig
 from recsae.datasets import prepare, prepared, read_info
+from recsae.datasets.canonical import advice
 from recsae.datasets.prepare import RECIPES
 from recsae.errors import UsageError
 from recsae.progress import Reporter
@@ -69,4 +70,6 @@ def _prepare(data: Path, dataset: str, source: Path | None, reporter: Reporter) 
             f"{dataset} was prepared by recsae data prepare {recipe}, which --source belongs to",
             "leave --source out, or prepare it again with recsae data prepare",
         )
+    if known is None:
+        raise UsageError(f"there is no data set {dataset!r}", advice(dataset, data))
     prepare(dataset, data, source=source, report=reporter.note)

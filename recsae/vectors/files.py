@@ -13,6 +13,8 @@ import polars as pl
 from safetensors import SafetensorError
 from safetensors.numpy import load_file
 
+from recsae.datasets.streams import Entry
+from recsae.datasets.texts import text_blocks
 from recsae.errors import DataError, UsageError
 from recsae.vectors.table import VectorTable, table_of
 
@@ -82,14 +84,19 @@ def _table(
 
 
 def read_ids(path: Path) -> Any:
-    """Ids in row order: a text with one id a line, or a .npy array."""
+    """Ids in row order: a text with one id a line, perhaps packed, or a .npy array."""
     if path.suffix.lower() == ".npy":
         return load_numpy(path)
+    _bytes(path)
+    entry = Entry(str(path), lambda: path.open("rb"))
     try:
-        lines = _bytes(path).decode("utf-8-sig").split("\n")
-    except UnicodeDecodeError:
-        raise DataError(f"{path} is not a text with one id a line") from None
-    return [line.strip() for line in (lines[:-1] if not lines[-1].strip() else lines)]
+        blocks = [block for _, block in text_blocks(entry)]
+    except DataError as error:
+        raise DataError(
+            f"{path} is not a text with one id a line: {error.message}", error.hint
+        ) from None
+    lines = [line.strip() for block in blocks for line in block.removesuffix("\n").split("\n")]
+    return lines[:-1] if lines and not lines[-1] else lines
 
 
 def sha256(path: Path) -> str:

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from recsae.datasets.collect import is_rounded
 from recsae.errors import DataError
 
 Floats = npt.NDArray[np.float32]
@@ -122,18 +123,35 @@ def _numbers(name: str, what: str, values: Any, axes: int) -> Floats:
 
 def _ids(name: str, values: Any) -> tuple[str, ...]:
     """Ids as text; whole numbers and texts are ids."""
-    array = np.asarray(values)
-    if array.ndim != 1:
-        raise DataError(f"{name}: its ids have the shape {array.shape}, not (rows,)")
-    if array.dtype.kind == "S":
-        array = np.char.decode(array, "utf-8", "replace")
-    texts = array.tolist()
+    if isinstance(values, list | tuple | range):
+        # an array of mixed numbers would be one of floats
+        texts = [one.decode(errors="replace") if isinstance(one, bytes) else one for one in values]
+        shape = np.shape(texts) if texts and isinstance(texts[0], list | tuple) else (len(texts),)
+    else:
+        array = np.asarray(values)
+        shape = array.shape
+        if array.dtype.kind == "S":
+            array = np.char.decode(array, "utf-8", "replace")
+        texts = array.tolist()
+    if len(shape) != 1:
+        raise DataError(f"{name}: its ids have the shape {shape}, not (rows,)")
     for row, one in enumerate(texts):
-        if isinstance(one, bool) or not isinstance(one, int | str):
-            raise DataError(
-                f"{name}: the id of row {row} is {one!r}, but ids are texts or whole numbers"
-            )
+        if isinstance(one, bool) or not isinstance(one, int | str | np.integer):
+            raise _no_id(name, row, one)
+        if isinstance(one, str) and is_rounded(one.strip()):
+            raise _no_id(name, row, one)
     return tuple(str(one).strip() for one in texts)
+
+
+def _no_id(name: str, row: int, value: object) -> DataError:
+    hint = None
+    if isinstance(value, float | np.floating | str):
+        hint = (
+            "store the ids as int64 (in pandas Int64) or as text, from where they have all digits"
+        )
+    return DataError(
+        f"{name}: the id of row {row} is {value!r}, but ids are texts or whole numbers", hint
+    )
 
 
 def _positions(name: str, values: Any) -> Places:

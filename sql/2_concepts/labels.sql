@@ -36,18 +36,27 @@ ranked as (
     from pooled
 ),
 
-kept as (
+split as (
     select
         *,
         split_part(tag, ':', 1) as kind,
-        -- a kind is left out where its values make it plain
-        regexp_replace(
-            tag,
-            '^(brand|category|complement|decade|genre|substitute|user_tag|word|year):',
-            ''
-        ) as value
+        substr(tag, strpos(tag, ':') + 1) as bare
     from ranked
     where place <= $label_tags
+),
+
+kept as (
+    -- a kind is left out, unless its value is a bare number or that of another kind as well
+    select
+        *,
+        case
+            when kind in ('decade', 'word', 'year') then bare
+            when regexp_full_match(bare, '-?[0-9]+(\.[0-9]+)?') then tag
+            when count(*) filter (where kind != 'word') over (partition by latent_id, bare) > 1
+                then tag
+            else bare
+        end as value
+    from split
 ),
 
 decades as (

@@ -194,6 +194,35 @@ def test_interactions_of_ones_own_are_kept_whole(
     assert "songs is prepared already" in again.err
 
 
+@pytest.mark.parametrize("rule", [(), ("--quote", "none")])
+def test_stray_quotes_in_interactions_and_items_of_ones_own(
+    rule: tuple[str, ...],
+    cli: Cli,
+    files: tuple[object, ...],
+    given: Toy,
+    root: Path,
+    tmp_path: Path,
+) -> None:
+    """Quotes in columns that nobody asked for, far apart; Latin-1."""
+    own = own_files(given, tmp_path)
+    for name, places_ in (("plays.csv", (20, 300)), ("songs.csv", (3, 11))):
+        lines = (tmp_path / name).read_text().splitlines()
+        notes = {places_[0]: '"Must h\xe4ve', places_[1]: '12"'}
+        out = [f"{line},{'note' if not n else notes.get(n, n)}\n" for n, line in enumerate(lines)]
+        (tmp_path / name).write_text("".join(out), encoding="latin-1")
+    words = (*own, *files[2:], "--item-metadata", tmp_path / "songs.csv", *INTERACTIONS, *rule)
+    here = ("--name", "songs", *places(root, tmp_path / "data"))
+    refused = cli("import", "vectors", *words, *here)
+    assert refused.code == 1
+    assert refused.err.splitlines()[-1] == "hint: --encoding latin-1 or cp1252 reads older files"
+    result = cli("import", "vectors", *words, "--encoding", "latin-1", *here)
+    assert result.code == 0, result.err
+    content = read_dataset("songs", tmp_path / "data")
+    assert content.interactions.height == given.content.interactions.height + 3
+    assert content.item_tags["item_id"].n_unique() == len(given.item_ids)
+    assert ("1 line with a stray quote" in result.err) == (not rule)
+
+
 @pytest.mark.parametrize(
     ("words", "code", "message"),
     [

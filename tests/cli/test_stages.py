@@ -230,7 +230,8 @@ def test_force_does_it_again(flow: Flow, cli: Callable[..., Result]) -> None:
 @pytest.mark.parametrize(
     ("line", "code", "message", "hint"),
     [
-        (["train", "SASRec", "gone"], 3, "'gone' is not prepared", "recsae data prepare gone"),
+        (["train", "SASRec", "gone"], 3, "'gone' is not prepared", "prepared are planted"),
+        (["run", "gone"], 2, "there is no data set 'gone'", "recsae data list shows all"),
         (["train", "SASRek", "planted"], 2, "'SASRek'", "did you mean SASRec?"),
         (["train", "SASRec", "planted", "--dropout", "1"], 2, "--dropout is 1.0", "--dropout"),
         (["sae", "train", "latest", "--k", "0"], 2, "--k is 0", "--k"),

@@ -3,8 +3,6 @@ from __future__ import annotations
 import gzip
 import hashlib
 import io
-import re
-from pathlib import Path
 
 import polars as pl
 import pyarrow as pa
@@ -16,9 +14,8 @@ from datasets.own_files import FORMS, PAIRS, packed, prepared, refusal
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from recsae.datasets import fetch, prepare, read_dataset, rows, streams
+from recsae.datasets import fetch, prepare, read_dataset, rows, streams, texts
 from recsae.datasets.collect import ascending
-from recsae.datasets.tags import PLAIN_KINDS
 from recsae.errors import DataError, UsageError
 
 SPLITS = ["train"] * 4 + ["dev", "test"]
@@ -278,7 +275,7 @@ def test_dates_before_1970(tmp_path):
 
 def test_a_float_id_is_written_alike_in_every_batch(tmp_path, monkeypatch):
     monkeypatch.setattr("recsae.datasets.parquet.BATCH", 4)
-    users, items = [1.0, 2.0, 3.0] * 3 + [-0.0, 2.5, 1.0], [float(n // 3) for n in range(12)]
+    users, items = [1.0, 2.0, 3.0] * 3 + [-0.0, 4.0, 1.0], [float(n // 3) for n in range(12)]
     frame = pl.DataFrame({"user_id": users, "item_id": items, "time": range(12)})
     frame.write_parquet(tmp_path / "p.parquet")
     own = prepared("parquet", tmp_path, {}, source=tmp_path / "p.parquet", core=3)
@@ -473,7 +470,7 @@ REFUSED = [
     ("csv", "plays.csv", b"who", b"whom", "line 1: no column who between commas; found whom, what"),
     ("csv", "plays.csv", b"what", b"who", "more than one column who"),
     ("csv", "plays.csv", b"u1,", b" ,", "plays.csv line 2: column who is empty"),
-    ("csv", "plays.csv", b"1.5", b"2020-01-01", "line 2: column when is '2020-01-01'"),
+    ("csv", "plays.csv", b"2.5", b"2020-01-01", "line 3: column when is '2020-01-01', not a num"),
     ("csv", "plays.csv", b"1.5", b"inf", "column when is 'inf', not a number"),
     ("csv", "plays.csv", b"1.5", b"1e30", "column when is '1e30'"),
     ("csv", "plays.csv", b'"it, 1",', b'"it, 9",', "not an id in songs.csv"),
@@ -539,7 +536,12 @@ def test_other_faults_of_reviews(tmp_path):
         ({"user_id": [1], "item_id": [1], "time": ["x"]}, "row 1: column time is 'x'"),
         ({"user_id": [True], "item_id": [1], "time": [1]}, "user_id is of type Boolean"),
         ({"user_id": [1], "item_id": [b"1"], "time": [1]}, "item_id is of type Binary"),
-        ({"user_id": [float("inf")], "item_id": [1], "time": [1]}, "column user_id is empty"),
+        ({"user_id": [float("inf")], "item_id": [1], "time": [1]}, "row 1: column user_id is inf"),
+        (
+            {"user_id": [1.0, 2.5], "item_id": [1] * 2, "time": [1] * 2},
+            "row 2: column user_id is 2.5",
+        ),
+        ({"user_id": [["a"]], "item_id": [1], "time": [1]}, "user_id is of type List(String)"),
     ],
 )
 def test_what_is_refused_in_parquet(tmp_path, columns, message):
@@ -618,7 +620,7 @@ def test_repeated_interactions_count_once(tmp_path):
 @pytest.mark.parametrize("block", [1, 7, 64])
 def test_blocks_and_batches_do_not_matter(tmp_path, monkeypatch, block):
     whole = {form: prepared(form, tmp_path / form, FORMS[form]).fingerprint for form in FORMS}
-    monkeypatch.setattr(rows, "BLOCK", block)
+    monkeypatch.setattr(texts, "BLOCK", block)
     monkeypatch.setattr(rows, "BATCH", 5)
     monkeypatch.setattr("recsae.datasets.amazon.BATCH", 5)
     for form, fingerprint in whole.items():
@@ -626,12 +628,12 @@ def test_blocks_and_batches_do_not_matter(tmp_path, monkeypatch, block):
     text = b'a,b\n\n1,2\r\n\n"x\ny",3\n4\n'
     entry = streams.Entry("t.csv", lambda: io.BytesIO(text))
     with pytest.raises(DataError, match="line 7: 1 field between commas, expected 2"):
-        list(rows.batches(entry, rows.Form(",", quoted=True), ("a",)))
+        list(rows.batches(entry, rows.Form(",", quote="double"), ("a",)))
 
 
 def test_a_line_without_end_is_refused(tmp_path, monkeypatch):
-    monkeypatch.setattr(rows, "MAX_LINE", 20)
-    monkeypatch.setattr(rows, "BLOCK", 16)
+    monkeypatch.setattr(texts, "MAX_LINE", 20)
+    monkeypatch.setattr(texts, "BLOCK", 16)
     assert "line of more than 20 bytes" in refusal(
         "ml-1m", tmp_path, {**FORMS["ml-1m"], "ratings.dat": b"1" * 100}
     )
@@ -729,12 +731,6 @@ def test_real_rechorus_ml_100k_is_ml_100k(real_data, tmp_path):
     other = read_dataset("ml-100k", tmp_path / "data")
     assert (own.users.height, own.items.height) == (938, 1008)
     assert own.interactions.equals(other.interactions)
-
-
-def test_labels_leave_out_the_kinds_that_are_plain():
-    text = (Path(__file__).parents[2] / "sql" / "2_concepts" / "labels.sql").read_text()
-    named = re.search(r"'\^\((.*)\):'", text)
-    assert set(named[1].split("|")) == PLAIN_KINDS
 
 
 def test_download_of_ml_1m(tmp_path, monkeypatch):

@@ -131,7 +131,7 @@ def test_unknown_names(cli: Cli, at: Finished) -> None:
         "recsae: error: no model is called 'SASRek'\nhint: did you mean SAS"
     )
     message = f"data set 'plantde' is not prepared in {at.data}"
-    hint = "did you mean planted? else recsae data prepare plantde"
+    hint = "did you mean planted? prepared are planted; recsae data list shows all that there is"
     told(cli("train", "SASRec", "plantde"), 3, message, hint)
     message = f"data set 'ml-100k' is not prepared in {at.data}"
     told(cli("train", "SASRec", "ml-100k"), 3, message, "recsae data prepare ml-100k")

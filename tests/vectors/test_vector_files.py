@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import zipfile
 from pathlib import Path
 from typing import Any
@@ -73,6 +74,56 @@ def test_ids_of_a_numpy_file_and_of_bytes(tmp_path: Path) -> None:
     assert table.ids == ("x", "ä", "z")
     (tmp_path / "ids.txt").write_text("\ufeffx\n\nz")
     assert read_ids(tmp_path / "ids.txt") == ["x", "", "z"]
+
+
+BIG = 76561197960265729
+"""An id that no float can hold."""
+
+
+@pytest.mark.parametrize("kind", [np.float64, np.float32, np.float16])
+@pytest.mark.parametrize("form", [".npy", ".npz", ".parquet"])
+def test_ids_as_floats_are_refused_in_every_file(tmp_path: Path, form: str, kind: type) -> None:
+    path, ids = tmp_path / f"v{form}", np.array([1, 2, 3], kind)
+    if form == ".npy":
+        np.save(path, ROWS)
+        np.save(tmp_path / "ids.npy", ids)
+    elif form == ".npz":
+        np.savez(path, vectors=ROWS, ids=ids)
+    else:
+        pl.DataFrame({"id": ids.astype(float), "vector": ROWS.tolist()}).write_parquet(path)
+    with pytest.raises(DataError, match=r"the id of row 0 is 1\.0, but ids are texts") as caught:
+        read_vectors(path, ids_file=tmp_path / "ids.npy" if form == ".npy" else None)
+    assert "int64" in (caught.value.hint or "")
+
+
+@pytest.mark.parametrize("text", ["7.656119796026573e+16", "76561197960265728.0"])
+def test_rounded_ids_in_a_text_are_refused(tmp_path: Path, text: str) -> None:
+    np.save(tmp_path / "v.npy", ROWS)
+    (tmp_path / "ids.txt").write_text(f"a\n{text}\nb\n")
+    with pytest.raises(DataError, match="the id of row 1 is"):
+        read_vectors(tmp_path / "v.npy", ids_file=tmp_path / "ids.txt")
+
+
+def test_large_ids_keep_all_digits_in_any_company() -> None:
+    """Numpy would make floats of these."""
+    for ids in ([BIG, 2**63, -1], (BIG, "x", 2), [np.uint64(2**63), BIG, 5]):
+        assert table_of("v", ROWS, ids).ids == tuple(map(str, ids))
+    with pytest.raises(DataError, match=r"the id of row 1 is 2\.0"):
+        table_of("v", ROWS, [BIG, 2.0, "x"])
+    assert table_of("v", ROWS, [b"a", b"b", b"c"]).ids == ("a", "b", "c")
+
+
+@pytest.mark.parametrize("end", ["\n", "\r\n", "\r"])
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16"])
+def test_files_of_ids_of_any_line_end(tmp_path: Path, end: str, encoding: str) -> None:
+    (tmp_path / "ids.txt").write_bytes(end.join(("ä", "b", "", "c", "")).encode(encoding))
+    if encoding != "utf-16" or end != "\r":
+        assert read_ids(tmp_path / "ids.txt") == ["ä", "b", "", "c"]
+    (tmp_path / "ids.txt.gz").write_bytes(gzip.compress(b"a\nb\n"))
+    assert read_ids(tmp_path / "ids.txt.gz") == ["a", "b"]
+    (tmp_path / "ids.txt").write_bytes("ä\n".encode("latin-1"))
+    with pytest.raises(DataError, match="line 1: not utf-8 text"):
+        read_ids(tmp_path / "ids.txt")
 
 
 def test_a_list_column_of_any_type_of_number() -> None:
