@@ -76,6 +76,14 @@ class Agreed:
             "variance": self.share,
         }
 
+    def told(self, name: str) -> str:
+        """A line about what is taken out of the users' vectors of a file."""
+        return (
+            f"{name}: all items agree in {self}, so {'they rank' if len(self) > 1 else 'it ranks'} "
+            f"nothing; {self.share:.1%} of the variance of the users' vectors lay there and is "
+            "taken out (rankings stay, each user's scores move by one number)"
+        )
+
     def __str__(self) -> str:
         """What they are, in words."""
         parts = []

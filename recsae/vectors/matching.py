@@ -75,7 +75,7 @@ def match(content: Dataset, users: VectorTable, items: VectorTable, score: Score
     agreed = Agreement(right).among(left)
     if agreed is not None:
         left = agreed.take_out(left)
-        more = (*more, _removed(users, agreed))
+        more = (*more, agreed.told(users.name))
     more = (*more, *overlong(left, users, rows))
     sequential, biased = users.positions is not None, items.bias is not None
     return Matched(left, right, sequential, biased, (*notes, *more), agreed)
@@ -91,15 +91,6 @@ def _check_scores(left: Floats, right: Floats, names: str) -> None:
             "that their scores may be infinite",
             "scale them down",
         )
-
-
-def _removed(table: VectorTable, agreed: Agreed) -> str:
-    plural = len(agreed) > 1
-    return (
-        f"{table.name}: all items agree in {agreed}, so {'they rank' if plural else 'it ranks'} "
-        f"nothing; {agreed.share:.1%} of the variance of the users' vectors lay there and is taken "
-        "out (rankings stay, each user's scores move by one number)"
-    )
 
 
 def _rows(
