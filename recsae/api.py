@@ -235,6 +235,7 @@ class Warehouse:
                 Path(interactions),
                 name,
                 item_metadata=None if item_metadata is None else Path(item_metadata),
+                per_position=user_table.positions is not None,
                 reporter=self._reporter,
                 **columns,
             )

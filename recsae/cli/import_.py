@@ -220,7 +220,7 @@ def vectors(
     item_table = read_vectors(items, ids_file=item_ids, column=item or "item_id").with_bias(bias)
     said = reporter()
     stored = data_set(
-        *(data, dataset, interactions, said),
+        *(data, dataset, interactions, said, user_table.positions is not None),
         item_metadata=item_metadata,
         name=name,
         user=user,
@@ -285,7 +285,7 @@ def implicit(
     )
     said = reporter()
     stored = data_set(
-        *(data, dataset, interactions, said),
+        *(data, dataset, interactions, said, user_table.positions is not None),
         item_metadata=item_metadata,
         name=name,
         user=user,
@@ -365,7 +365,7 @@ def recbole(
         command=typed("recbole", (file.name,), words, "dot", model_name),
     )
     stored = data_set(
-        *(data, dataset, interactions, said),
+        *(data, dataset, interactions, said, user_table.positions is not None),
         item_metadata=item_metadata,
         name=name,
         user=user,
@@ -403,9 +403,13 @@ def data_set(
     dataset: str | None,
     interactions: Path | None,
     said: Reporter,
+    per_position: bool,
     **columns: Any,
 ) -> str:
-    """The data set that is named, or that is prepared now of a file of interactions."""
+    """The data set that is named, or that is prepared now of a file of interactions.
+
+    ``per_position`` says that the vectors count positions.
+    """
     if (dataset is None) == (interactions is None):
         raise UsageError(
             "it takes --dataset or --interactions, one of them",
@@ -424,4 +428,6 @@ def data_set(
     assert interactions is not None
     from recsae import stages
 
-    return stages.prepare_interactions(data, interactions, reporter=said, **columns)
+    return stages.prepare_interactions(
+        data, interactions, reporter=said, per_position=per_position, **columns
+    )

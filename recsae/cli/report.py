@@ -55,7 +55,7 @@ def print_report(
         write_json(parts.as_json(shown))
     else:
         left = len(found) - len(shown)
-        write(render(parts.card, parts.histogram, shown, left, parts.controls))
+        write(render(parts.card, parts.histogram, shown, left, parts.controls, parts.advice))
 
 
 def latent(

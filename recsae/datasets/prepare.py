@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 import hashlib
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -125,11 +125,13 @@ def prepare(
     force: bool = False,
     report: Report = lambda _: None,
     stored_as: str | None = None,
+    accept: Callable[[Mapping[str, int]], None] = lambda _: None,
     **options: Any,
 ) -> Path:
     """Prepare a data set under ``data_dir`` and return its folder; done already, it is left alone.
 
-    ``options`` are the fields of the data set's options class; None means the default.
+    ``options`` are the fields of the data set's options class; None means the default. ``accept``
+    is called with what is dropped, by reason, before anything is written, and may raise.
     Errors: UsageError for an unknown data set or option; DataError for a source that cannot be had
     or is not what it should be, and for a folder that cannot be written.
     """
@@ -139,7 +141,7 @@ def prepare(
     chosen = _options(name, found, options)
     _check_source(name, found, source, items_file)
     place = data_dir / _stored_name(name, found, stored_as, source)
-    task = _Task(name, found, chosen, source, items_file, place, report)
+    task = _Task(name, found, chosen, source, items_file, place, report, accept)
     try:
         with _lock(data_dir, place.name, report):
             clean_leftovers(data_dir / WORK)
@@ -166,6 +168,7 @@ class _Task:
     items: Path | None
     place: Path
     report: Report
+    accept: Callable[[Mapping[str, int]], None]
 
 
 def _options(name: str, found: Recipe, given: dict[str, Any]) -> StageConfig:
@@ -285,6 +288,7 @@ def _prepare(task: _Task) -> None:
     with temp_folder(work, task.place.name) as temp:
         inputs = Inputs(task.source, task.items, temp / "download", task.report)
         made = task.found.make(task.options, inputs)
+        task.accept(made.dropped)
         folder = temp / "prepared"
         folder.mkdir()
         info = {

@@ -72,10 +72,13 @@ def fit(
     return state
 
 
-def evaluate(model: Recommender, sequences: Sequences, split: str) -> dict[str, float]:
+def evaluate(
+    model: Recommender, sequences: Sequences, split: str, hint: str | None = None
+) -> dict[str, float]:
     """HR@k and NDCG@k over all users by full ranking of the ``dev`` or ``test`` item.
 
-    Raises DataError for a model whose scores may not be finite, or when there is nobody to rank.
+    Raises DataError for a model whose scores may not be finite, with ``hint``, or when there is
+    nobody to rank.
     """
     users, positions = held_out_cases(sequences, split)
     if not users.numel():
@@ -84,9 +87,16 @@ def evaluate(model: Recommender, sequences: Sequences, split: str) -> dict[str, 
     with torch.no_grad():
         items = model.item_vectors()
         # no score is larger than the product of the longest vectors
-        largest = float(vectors.norm(dim=-1).max() * items.norm(dim=1).max())
-        if not math.isfinite(largest):
-            raise DataError(f"the vectors of {model.name} are not finite", "lower --lr")
+        longest = [
+            float(torch.linalg.vector_norm(one, dim=-1, dtype=torch.float64).max())
+            for one in (vectors, items)
+        ]
+        if not longest[0] * longest[1] <= torch.finfo(torch.float32).max:
+            raise DataError(
+                f"the vectors of {model.name} are not finite, or too long for finite scores: "
+                f"{longest[0]:.0e} and {longest[1]:.0e}",
+                hint,
+            )
         ranks = target_ranks(vectors, items, sequences, users, positions)
     return ranking_metrics(ranks)
 
@@ -131,7 +141,8 @@ def _epoch(
     if not count:
         raise DataError(f"there is nothing to train {model.name} on: the sequences are too short")
     row = {"epoch": float(number), "loss": total / count}
-    return {**row, **evaluate(model, sequences, "dev"), "seconds": time.monotonic() - started}
+    measured = evaluate(model, sequences, "dev", f"lower --lr (it is {config.lr:g})")
+    return {**row, **measured, "seconds": time.monotonic() - started}
 
 
 def epoch_generator(seed: int, epoch: int) -> torch.Generator:

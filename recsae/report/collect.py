@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from recsae.report.advice import advice
 from recsae.report.comparison import measures
 
 if TYPE_CHECKING:
@@ -21,6 +22,8 @@ class Found(NamedTuple):
     """Interpretable latents, the surest first; ``place`` 1 is the best one of its leading tag."""
     controls: list[tuple[str, Row]]
     """Names and cards of the runs to be read beside it."""
+    advice: list[str]
+    """What may help where few latents are interpretable."""
 
     def as_json(self, concepts: list[Row]) -> Row:
         """The same as ``recsae report --json`` has it, with these concepts."""
@@ -29,17 +32,21 @@ class Found(NamedTuple):
             "histogram": self.histogram,
             "concepts": concepts,
             "controls": {name: measures(card) for name, card in self.controls},
+            "advice": self.advice,
         }
 
 
 def collect(store: Warehouse, run_id: str) -> Found:
     """The report of a verified run."""
     key = {"run_id": run_id}
+    card = run_card(store, run_id)
+    facts = store.query("report.training_facts", key).row(0, named=True)
     return Found(
-        run_card(store, run_id),
+        card,
         store.query("report.confidence_histogram", key).to_dicts(),
         store.query("report.best_concepts", key).to_dicts(),
         [(name, run_card(store, one)) for one, name in store.query("report.controls", key).rows()],
+        advice(card, facts),
     )
 
 

@@ -52,10 +52,12 @@ def report(
     concepts: Sequence[Row],
     n_left: int,
     controls: Sequence[tuple[str, Row]] = (),
+    advice: Sequence[str] = (),
 ) -> Group:
     """The whole report of a run; ``n_left`` concepts were left out of the list.
 
-    ``controls`` are names and cards of runs to be read beside it.
+    ``controls`` are names and cards of runs to be read beside it, ``advice`` what may help, in
+    lines.
     """
     parts: list[RenderableType] = [run_card(card), Text(), histogram_table(histogram), Text()]
     parts += [concepts_table(concepts, n_left), Text(), status_line(card)]
@@ -63,6 +65,9 @@ def report(
         parts += [Text(), no_tags(card)]
     if controls:
         parts += [Text(), controls_table(card, controls)]
+    if advice:
+        parts += [Text(), Text("Few latents are interpretable. What may help:")]
+        parts += [Text(f"- {line}") for line in advice]
     return Group(*parts)
 
 

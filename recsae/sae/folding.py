@@ -59,7 +59,7 @@ class FoldIn:
         features = self._features(torch.ones(len(self.users)), torch.Generator())[0]
         if len(features) < 2:
             return
-        self._mean, self._scale = features.mean(0), features.std(0).clamp(min=1e-12)
+        self._mean, self._scale = features.mean(0), _spread(features)
         self._centre = targets.mean(0)
         inputs, outputs = (features - self._mean) / self._scale, targets - self._centre
         penalty = RIDGE * len(inputs) * torch.eye(inputs.shape[1], dtype=torch.float64)
@@ -97,6 +97,13 @@ class FoldIn:
         sums = F.embedding_bag(items - 1, self.items, offsets, mode="sum").double()
         some = counts.clamp(min=1)[:, None].double()
         return torch.cat([sums / some, sums / some.sqrt()], dim=1), counts
+
+
+def _spread(features: Tensor) -> Tensor:
+    """Standard deviation (m,) of features (n, m); 1 where it is what rounding leaves of none."""
+    spread = features.std(0)
+    noise = 1e-6 * features.square().mean(0).sqrt()
+    return torch.where(spread > noise, spread, torch.ones_like(spread))
 
 
 def default_fold_ins(n: int) -> int:

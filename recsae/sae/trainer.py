@@ -65,7 +65,7 @@ class State:
 class Quality(dict[str, float]):
     """FVU, L0 (mean active latents per vector) and dead (share of latents that never fire).
 
-    Each is NaN when there was no vector to measure.
+    Each is NaN when there was no vector to measure, and FVU when all vectors are the same.
     """
 
 
@@ -220,7 +220,7 @@ def _end_epoch(run: _Run, row: dict[str, float], heldout: Tensor, score: Score |
     quality = measure(run.sae, heldout)
     row |= {f"heldout {name}": value for name, value in quality.items()}
     scores = None if score is None else score(run.sae)
-    about = f"FVU {row['FVU']:.3f}, held-out {quality['FVU']:.3f}"
+    about = f"FVU {row['FVU']:.3f}, held-out {_shown(quality['FVU'])}"
     if scores is not None and len(scores):
         row["dev score"] = float(scores.double().mean())
         about += f", dev {row['dev score']:.4f}"
@@ -230,6 +230,11 @@ def _end_epoch(run: _Run, row: dict[str, float], heldout: Tensor, score: Score |
     state.squares, state.active, state.seconds = 0.0, 0, 0.0
     run.kept.offer(state.epoch, run.sae, quality["FVU"], scores)
     return about
+
+
+def _shown(value: float) -> str:
+    """A metric in a message; a dash where there was nothing to measure."""
+    return "-" if math.isnan(value) else f"{value:.3f}"
 
 
 def _restart(run: _Run) -> None:

@@ -14,7 +14,11 @@ from recsae.datasets import Dataset, read_dataset
 from recsae.errors import UsageError
 from recsae.progress import Reporter
 from recsae.recommenders import rechorus
+from recsae.recommenders.base import Recommender, Sequences
+from recsae.recommenders.cases import list_cases
+from recsae.recommenders.fixed import Reduced
 from recsae.recommenders.presets import create, model_name
+from recsae.recommenders.trainer import case_vectors
 from recsae.sae.model import SAE
 from recsae.stages.common import METRICS, open_stage
 from recsae.stages.sae_train import draw_user_sides, name_sae_run, publish_sae
@@ -26,6 +30,7 @@ from recsae.stages.train import (
     publish_recommender,
     sequences_of,
 )
+from recsae.vectors.agreement import Agreed, Agreement
 from recsae.warehouse import Warehouse
 from recsae.warehouse.checksums import sha256
 
@@ -93,7 +98,8 @@ def import_rechorus(
     content = read_dataset(dataset, data)
     source = Source(file, sha256(file), rechorus.read_state(file))
     sae = _autoencoder(source, config)
-    run_id = _import_recommender(root, source, name, content, config, force, reporter)
+    has_sae = sae is not None
+    run_id = _import_recommender(root, source, name, content, config, has_sae, force, reporter)
     if sae is None:
         return [run_id]
     return [run_id, _import_sae(root, source, sae, run_id, config.seed, force, reporter)]
@@ -111,6 +117,7 @@ def _import_recommender(
     name: str,
     content: Dataset,
     config: ImportConfig,
+    reads_all: bool,
     force: bool,
     reporter: Reporter,
 ) -> str:
@@ -123,16 +130,32 @@ def _import_recommender(
     sequences = sequences_of(content)
     recommender = create(name, settings, sequences)
     load_reference(recommender, source.state, source.path, content)
+    # an autoencoder that comes with the model was trained on its vectors as they are
+    agreed = None if reads_all else _agreed(recommender, sequences)
     used = {key: getattr(settings, key) for key in USED[name]}
     params = {**used, "imported": source.path.name, "sha256": source.digest}
-    identity = digest("import", name, used, content.name, content.fingerprint, source.digest)
+    made = [] if agreed is None else ["without directions in which all items agree"]
+    identity = digest("import", name, used, content.name, content.fingerprint, source.digest, *made)
+    if agreed is not None:
+        recommender, params["removed"] = Reduced(recommender, agreed.take_out), agreed.as_json()
     run_id, _ = name_run(root, content, name.lower(), identity)
     run = NewRun(run_id, name, content.name, params, content, seed=0)
     with run.open(root, identity, force=force, reporter=reporter) as stage:
         if stage is not None:
+            if agreed is not None:
+                reporter.note(agreed.told(source.path.name))
             none = pl.DataFrame(schema=METRICS)
             publish_recommender(stage, recommender, sequences, none, "imported", reporter)
     return run_id
+
+
+def _agreed(recommender: Recommender, sequences: Sequences) -> Agreed | None:
+    """Directions in which all items agree and cases do not."""
+    agreement = Agreement(recommender.item_vectors().detach().numpy())
+    if not agreement:
+        return None
+    users, positions, _ = list_cases(sequences, recommender.is_sequential)
+    return agreement.among(case_vectors(recommender, sequences, users, positions).numpy())
 
 
 def _autoencoder(source: Source, config: ImportConfig) -> SAE | None:

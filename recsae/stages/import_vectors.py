@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,8 @@ from torch import Tensor
 
 from recsae.config import StageConfig, digest, require
 from recsae.datasets import prepare, read_dataset
-from recsae.errors import UsageError
+from recsae.datasets.canonical import read_info
+from recsae.errors import DataError, UsageError
 from recsae.progress import Reporter
 from recsae.recommenders.base import Sequences
 from recsae.recommenders.fixed import Fixed
@@ -22,6 +24,8 @@ from recsae.recommenders.trainer import case_vectors
 from recsae.stages.common import METRICS
 from recsae.stages.train import NewRun, name_run, publish_recommender, sequences_of
 from recsae.vectors import VectorTable, match
+from recsae.vectors.moments import find_shift
+from recsae.vectors.table import Floats
 from recsae.warehouse.runs import CONTROLS
 
 SCORES = ("dot", "cosine")
@@ -62,12 +66,14 @@ def import_vectors(
     """Make a finished recommender run of vectors on a prepared data set; returns its id.
 
     The same vectors, score and data are the same run, which is skipped when done unless ``force``.
-    Errors: DataError for vectors that do not fit each other or the data set, before anything is
-    stored.
+    Errors: DataError for vectors that do not fit each other or the data set, or that are those of
+    other positions, before anything is stored.
     """
     content = read_dataset(dataset, data)
     matched = match(content, users, items, "cosine" if config.score == "cosine" else "dot")
     sequences = sequences_of(content)
+    if matched.is_sequential:
+        _check_moments(users.name, matched.users, sequences)
     model = Fixed(
         torch.from_numpy(matched.users),
         torch.from_numpy(matched.items),
@@ -75,7 +81,9 @@ def import_vectors(
     )
     files = [*users.files, *items.files]
     given = [users.files, items.files]
-    identity = digest("vectors", config.model_name, config.score, given, content.fingerprint)
+    agreed = matched.agreed
+    made = [] if agreed is None else ["without directions in which all items agree"]
+    identity = digest("vectors", config.model_name, config.score, given, content.fingerprint, *made)
     run_id, _ = name_run(root, content, config.model_name.lower(), identity)
     params: dict[str, Any] = {
         "imported": users.files[0][0],
@@ -83,6 +91,7 @@ def import_vectors(
         "score": config.score,
         "item_bias": matched.has_bias,
         "per_position": matched.is_sequential,
+        **({} if agreed is None else {"removed": agreed.as_json()}),
         "command": f"{config.command} --dataset {content.name}",
     }
     run = NewRun(run_id, config.model_name, content.name, params, content, seed=0)
@@ -98,11 +107,34 @@ def import_vectors(
     return run_id
 
 
+def _check_moments(name: str, vectors: Floats, sequences: Sequences) -> None:
+    """DataError for vectors (n_cases, d) that follow the items of other positions."""
+    shift = find_shift(vectors, sequences.items.numpy(), sequences.offsets.numpy())
+    if shift is None:
+        return
+    lag, n = shift.lag, abs(shift.lag)
+    items = f"{n} item{'s' if n > 1 else ''}"
+    fault = "know their own targets" if lag > 0 else f"do not know the last {items} met"
+    raise DataError(
+        f"{name}: the vectors {fault}: what changes from position p to p + 1 follows item "
+        f"{_place(lag + 1)} ({shift.gain:.0%} of it, over users), not item p + 1 "
+        f"({max(shift.own_gain, 0):.0%})",
+        f"{'add' if lag > 0 else 'subtract'} {n} {'to' if lag > 0 else 'from'} the positions: "
+        "position p is what is known after the user's first p items, in the order of the data set "
+        "(by time; items of one time by their id)",
+    )
+
+
+def _place(lag: int) -> str:
+    return f"p {'+' if lag > 0 else '-'} {abs(lag)}" if lag else "p"
+
+
 def prepare_interactions(
     data: Path,
     interactions: Path,
     name: str | None,
     *,
+    per_position: bool = False,
     item_metadata: Path | None = None,
     split: str | None = None,
     force: bool = False,
@@ -111,6 +143,7 @@ def prepare_interactions(
 ) -> str:
     """Prepare a file of interactions as a data set that keeps all of them; returns its name.
 
+    ``per_position`` refuses repeated meetings, for vectors whose positions would count them.
     ``options`` are those of csv or parquet, told by the suffix. Errors: as ``datasets.prepare``.
     """
     suffix = next((s for s in reversed(interactions.suffixes) if s.lower() in SUFFIXES), "")
@@ -122,6 +155,11 @@ def prepare_interactions(
         )
     if suffix.lower() == ".tsv" and options.get("separator") is None:
         options["separator"] = "tab"
+
+    def accept(dropped: Mapping[str, int]) -> None:
+        if per_position and (n := dropped.get("duplicate", 0)):
+            raise _repeated(interactions, n)
+
     place = prepare(
         form,
         data,
@@ -132,9 +170,21 @@ def prepare_interactions(
         stored_as=name,
         split=split,
         core=None if split else 0,
+        accept=accept,
         **options,
     )
+    accept(read_info(place.name, data)["dropped"])  # of one that was prepared already
     return place.name
+
+
+def _repeated(interactions: Path, n: int) -> DataError:
+    some = "1 interaction" if n == 1 else f"{n:,} interactions"
+    return DataError(
+        f"{interactions} has {some} with an item that the user meets again later; a data set keeps "
+        "the last meeting alone, so the positions of the vectors would be other moments",
+        "keep the first meeting of each user and item, and the vectors before those, numbered "
+        "again: docs/own-model.md, Repeated meetings, has the lines that do so",
+    )
 
 
 def _warnings(model: Fixed, sequences: Sequences) -> list[str]:

@@ -15,6 +15,7 @@ from recsae.errors import UsageError
 from recsae.progress import Reporter
 from recsae.recommenders.cases import VECTORS
 from recsae.recommenders.trainer import CHECKPOINT, epoch_generator
+from recsae.report.text import number, percent
 from recsae.sae import TRAINING_VERSION
 from recsae.sae.folding import LEAST_FIT, FoldIn, default_fold_ins, with_parts
 from recsae.sae.model import SAE
@@ -22,6 +23,7 @@ from recsae.sae.presets import with_preset
 from recsae.sae.selection import Score
 from recsae.sae.trainer import fit, measure_fired
 from recsae.sae.vectors import FileVectors, MemoryVectors, Vectors, sample
+from recsae.stages.advice import fewer_latents, warnings_about
 from recsae.stages.common import StageRun, final_metrics, metric_rows, open_stage
 from recsae.stages.stored import Stored, load_stored, require_one_vector, train_hint
 from recsae.warehouse import Run, Warehouse, run_folder
@@ -173,7 +175,7 @@ def _train(
     if train.n < n_latents:
         reporter.note(
             f"warning: only {train.n} training vectors for {n_latents} latents, which will "
-            "memorise them; lower --scale"
+            f"memorise them; {fewer_latents(config, train.d)}"
         )
     generator = epoch_generator(config.seed, -1)
     sae, history = fit(
@@ -186,7 +188,8 @@ def _train(
         score=_dev_score(stored, generator),
         checkpoint_every=checkpoint_every,
     )
-    publish_sae(stage, stored, sae, sides, history, reporter, {"folded vectors": n_folded})
+    also = {"folded vectors": n_folded}
+    publish_sae(stage, stored, sae, sides, history, reporter, also, trained=config)
 
 
 def _folded(
@@ -226,10 +229,13 @@ def publish_sae(
     history: list[dict[str, float]],
     reporter: Reporter,
     also: Mapping[str, float] | None = None,
+    *,
+    trained: SAEConfig | None = None,
 ) -> None:
     """Save an autoencoder, measure it on the vectors of both sides, and end its training stage.
 
-    ``sides`` are those of ``draw_user_sides``, ``also`` more metrics of the training vectors.
+    ``sides`` are those of ``draw_user_sides``, ``also`` more metrics of the training vectors,
+    ``trained`` the settings of one that was trained just now, about which there may be advice.
     """
     train, heldout = _sources(stage, stored, sides)
     sae.save(run_folder(stage.root, stage.run_id) / FOLDER)
@@ -249,23 +255,14 @@ def publish_sae(
         metrics=_metrics(history, final, ranking),
         ends_run=True,
     )
-    _warn(final["train"]["FVU"], final["heldout"]["FVU"], reporter)
+    fvu = (final["train"]["FVU"], final["heldout"]["FVU"])
+    for line in warnings_about(*fvu, stored.vectors, stored.users, trained, train.n):
+        reporter.note(line)
     reporter.note(
-        f"{stage.run_id}: FVU {final['train']['FVU']:.3f}, "
-        f"held-out {final['heldout']['FVU']:.3f}, dead {dead:.1%}, "
-        f"NDCG@10 kept {ranking['test']['NDCG@10 kept']:.1%}"
+        f"{stage.run_id}: FVU {number(fvu[0], 3)}, held-out {number(fvu[1], 3)}, "
+        f"dead {percent(dead)}, "
+        f"NDCG@10 kept {percent(ranking['test'].get('NDCG@10 kept'))}"
     )
-
-
-def _warn(train: float, heldout: float, reporter: Reporter) -> None:
-    """Say so when the FVU shows that the autoencoder memorises or learned nothing."""
-    if heldout > max(2 * train, 0.1):
-        reporter.note(
-            f"warning: FVU {heldout:.2f} on held-out users, {train:.2f} on those that trained: "
-            "the latents memorise vectors; lower --scale"
-        )
-    if train >= 1:
-        reporter.note(f"warning: FVU {train:.2f} is no better than the mean vector; change --lr")
 
 
 def _through(stored: Stored, sae: SAE, users: Tensor | None) -> dict[str, float]:

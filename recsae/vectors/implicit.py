@@ -18,7 +18,8 @@ def read_implicit(
 ) -> tuple[VectorTable, VectorTable, str]:
     """Vectors of users and items, and the model's name: ALS, BPR, LMF or implicit.
 
-    Their dot product is the score; BPR and LMF keep their biases in columns of the factors. Row r
+    Their dot product is the score. Biases are in columns of the factors: BPR has one of the items,
+    LMF one of the users as well, which ranks nothing and which ``match`` takes out. Row r
     is that of the matrix that was fitted: its id is line r of the file of ids, else r.
     Errors: DataError for a file that is no such model.
     """

@@ -527,13 +527,17 @@ class Runs(Session):
     # -- metrics ------------------------------------------------------------------------------
 
     def add_metrics(self, run_id: str, frame: pl.DataFrame) -> None:
-        """Store (split, epoch, metric, value) rows; rows of the same grain are replaced."""
+        """Store (split, epoch, metric, value) rows; rows of the same grain are replaced.
+
+        A value that is not a finite number could not be measured, and becomes NULL.
+        """
+        value = pl.col("value").cast(pl.Float64)
         rows = frame.select(
             pl.lit(run_id).alias("run_id"),
             pl.col("split").cast(pl.String),
             pl.col("epoch").cast(pl.Int32),
             pl.col("metric").cast(pl.String),
-            pl.col("value").cast(pl.Float64),
+            pl.when(value.is_finite()).then(value).alias("value"),
         )
         keys = rows.select("split", "epoch", "metric").to_dict(as_series=False)
         with self.transaction():

@@ -371,3 +371,35 @@ def test_options_that_the_model_does_not_have(
             "hint: leave it out",
         ]
     assert runs(root) == []
+
+
+def test_directions_in_which_all_items_agree(
+    command: Callable[..., Result], root: Path, data: Path
+) -> None:
+    """Rotated user biases of a table of the reference are taken out; the weights stay."""
+    content = read_dataset("planted", data)
+    generator = torch.Generator().manual_seed(0)
+    users = torch.randn(len(content.users) + 1, D, generator=generator)
+    items = torch.randn(len(content.items) + 1, D, generator=generator)
+    users[:, 0], items[:, 0] = 50 * users[:, 0], 1
+    turn = torch.linalg.qr(torch.randn(D, D, generator=generator)).Q
+    state = {"u_embeddings.weight": users @ turn, "i_embeddings.weight": items @ turn}
+    result = command(state, *MODEL, "BPRMF")
+    assert result.code == 0, result.err
+    assert "all items agree in 1 direction across columns" in result.err
+    run_id = result.out.strip()
+    with Warehouse.open(root, read_only=True) as warehouse:
+        removed = warehouse.run(run_id).params["removed"]
+    assert removed["directions"] == 1
+    assert removed["variance"] > 0.9
+    folder = run_folder(root, run_id)
+    vectors, kept = np.load(folder / VECTORS), np.load(folder / ITEMS)
+    assert np.abs(vectors @ turn[0].numpy()).max() < 1e-3
+    own = vectors @ kept.T
+    whole = (users[1:] @ items[1:].T).numpy()
+    order = content.users["source_user_id"].cast(pl.Int64).to_numpy() - 1
+    places_ = content.items["source_item_id"].cast(pl.Int64).to_numpy() - 1
+    whole = whole[order][:, places_]
+    np.testing.assert_allclose(
+        own - own.mean(1, keepdims=True), whole - whole.mean(1, keepdims=True), atol=1e-3
+    )

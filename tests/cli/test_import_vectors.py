@@ -275,6 +275,150 @@ def test_interactions_that_make_no_data_set(
     assert n_runs(root) == 0
 
 
+# -- vectors that need care ------------------------------------------------------------------------
+
+
+def saved(folder: Path, given: Toy, users: np.ndarray, items: np.ndarray) -> tuple[object, ...]:
+    """Words of a call with these arrays."""
+    np.savez(folder / "u.npz", vectors=users, ids=np.array(given.user_ids))
+    np.savez(folder / "i.npz", vectors=items, ids=np.array(given.item_ids))
+    return ("--users", folder / "u.npz", "--items", folder / "i.npz")
+
+
+def mixed(given: Toy, d: int = 6) -> tuple[np.ndarray, np.ndarray]:
+    """The toy's vectors with noise, in d dimensions: nothing about them is exact."""
+    rng = np.random.default_rng(0)
+    turn = np.linalg.qr(rng.normal(size=(d, d)))[0][:4]
+    return tuple(
+        one @ turn + 0.05 * rng.normal(size=(len(one), d)) for one in (given.users, given.items)
+    )  # type: ignore[return-value]
+
+
+@pytest.mark.parametrize("size", [1e20, 1e30])
+def test_a_vector_that_cannot_be_squared(
+    size: float, vectors: Cli, given: Toy, root: Path, tmp_path: Path
+) -> None:
+    users, items = mixed(given)
+    users[17] *= size
+    result = vectors(*saved(tmp_path, given, users, items))
+    assert (result.code, n_runs(root)) == (1, 0)
+    error, hint = result.err.splitlines()
+    start = f"recsae: error: {tmp_path / 'u.npz'}: the vector of {given.user_ids[17]!r} is too long"
+    assert error.startswith(start)
+    assert error.endswith("(1 such row)")
+    assert hint.startswith("hint: mend the model that wrote it")
+    assert "--lr" not in result.err
+
+
+def test_overlong_vectors_are_named_with_what_helps(
+    vectors: Cli, cli: Cli, given: Toy, root: Path, tmp_path: Path
+) -> None:
+    """At the import by their ids, and where the autoencoder fails on the others."""
+    users, items = mixed(given)
+    plain = vectors(*saved(tmp_path, given, users, items))
+    assert "warning" not in plain.err
+    users[[5, 40]] *= [[2000], [9000]]
+    distance = np.linalg.norm(users - np.median(users, 0), axis=1)
+    result = vectors(*saved(tmp_path, given, users, items))
+    (line,) = [line for line in result.err.splitlines() if line.startswith("warning: ")]
+    assert f"{tmp_path / 'u.npz'}: 2 of 60 vectors hold 100.0% of all variance" in line
+    first, second = given.user_ids[40], given.user_ids[5]
+    assert line.index(f"{first!r} (") < line.index(f"{second!r} (")
+    said = float(line.split(f"{second!r} (")[1].split(" times")[0].replace(",", ""))
+    assert said == pytest.approx(distance[5] / np.median(distance), abs=1)
+    done = cli("sae", "train", "latest", *SMALL, "--warehouse", root)
+    assert done.code == 0, done.err
+    assert "lower --scale" not in done.err
+    if "warning: FVU" in done.err:
+        assert "2 of 60 vectors hold 100.0% of the variance: case 40 of user_id 41 (" in done.err
+
+
+def measured(root: Path, run_id: str) -> dict[tuple[str, int, str], float | None]:
+    """Metrics of a run without those of time."""
+    with Warehouse.open(root, read_only=True) as warehouse:
+        rows = warehouse.metrics(run_id).rows()
+    return {
+        (split, epoch, metric): value
+        for _, split, epoch, metric, value in rows
+        if metric not in ("seconds", "vectors/s")
+    }
+
+
+@pytest.mark.parametrize("power", [-40, 40])
+def test_results_do_not_depend_on_the_scale(
+    power: int, vectors: Cli, cli: Cli, given: Toy, root: Path, tmp_path: Path
+) -> None:
+    """Items times 2^40, users through it: the same scores, latents and concepts, bit for bit."""
+    found = []
+    users, items = (one.astype(np.float32) for one in mixed(given))
+    for size in (1.0, 2.0**power):
+        run_id = vectors(*saved(tmp_path, given, users / size, items * size)).out.strip()
+        sae = cli("sae", "train", run_id, *SMALL, "--fold-in", 4, "--warehouse", root).out.strip()
+        for stage in (("sae", "encode"), ("concepts",)):
+            assert cli(*stage, sae, "--warehouse", root).code == 0
+        with Warehouse.open(root, read_only=True) as warehouse:
+            parts = [
+                warehouse.sql(f"from {name} where run_id = $r order by all", {"r": owner}).drop(
+                    "run_id"
+                )
+                for name, owner in (
+                    ("raw.recommendations", run_id),
+                    ("raw.activations", sae),
+                    ("concepts.labels", sae),
+                )
+            ]
+        found.append((measured(root, run_id), measured(root, sae), *(one.rows() for one in parts)))
+    assert found[0][1][("train", 0, "folded vectors")]
+    assert found[0] == found[1]
+
+
+@pytest.mark.parametrize("power", [-12, 12])
+def test_results_at_a_scale_that_rounds(
+    power: int, vectors: Cli, cli: Cli, given: Toy, root: Path, tmp_path: Path
+) -> None:
+    fvu = []
+    users, items = mixed(given)
+    for size in (1.0, 10.0**power):
+        vectors(*saved(tmp_path, given, users / size, items * size))
+        sae = cli("sae", "train", "latest", *SMALL, "--fold-in", 4, "--warehouse", root)
+        assert sae.code == 0, sae.err
+        own = measured(root, sae.out.strip())
+        fvu.append([own[(split, 0, "FVU")] for split in ("train", "heldout")])
+    np.testing.assert_allclose(fvu[0], fvu[1], rtol=1e-3)
+
+
+HELDOUT = 0.03
+"""Share with which the seed draws a single user of the toy data."""
+
+
+def test_one_held_out_user_has_no_variance(
+    vectors: Cli, cli: Cli, given: Toy, root: Path, tmp_path: Path
+) -> None:
+    """What cannot be measured is NULL, and a dash in words; everything after it works."""
+    vectors(*saved(tmp_path, given, *mixed(given)))
+    words = ("sae", "train", "latest", *SMALL, "--heldout-share", HELDOUT, "--warehouse", root)
+    done = cli(*words)
+    assert done.code == 0, done.err
+    sae = done.out.strip()
+    with Warehouse.open(root, read_only=True) as warehouse:
+        assert warehouse.sql("select count(*) from staging.user_sides where is_heldout").item() == 1
+        counts = "count(*), count(value), count(*) filter (where not isfinite(value))"
+        every, known, odd = warehouse.sql(f"select {counts} from raw.metrics").row(0)
+    assert odd == 0
+    assert measured(root, sae)[("heldout", 0, "FVU")] is None
+    assert measured(root, sae)[("heldout", 1, "FVU")] is None
+    assert known < every
+    assert "held-out -" in done.err
+    assert "nan" not in done.err.lower()
+    for stage in (("sae", "encode"), ("concepts",), ("confidence", "--permutations", 1)):
+        assert cli(*stage, "--warehouse", root).code == 0
+    for shown in (("report",), ("report", "--json"), ("runs",), ("runs", "--json")):
+        result = cli(*shown, "--warehouse", root)
+        assert result.code == 0, result.err
+        assert "nan" not in result.out.lower().replace("binan", "")
+    assert "(held-out users -)" in cli("report", "--warehouse", root).out
+
+
 # -- implicit -------------------------------------------------------------------------------------
 
 
@@ -313,6 +457,46 @@ def test_a_model_of_implicit(
     assert (run.model, set(run.params["files"])) == (model, {"m.npz", "u.txt", "i.npy"})
     command = "recsae import implicit m.npz --user-ids u.txt --item-ids i.npy --dataset planted"
     assert train_hint(run) == command
+
+
+def test_the_user_bias_of_lmf_is_taken_out(
+    cli: Cli, given: Toy, root: Path, tmp_path: Path
+) -> None:
+    """Users end in (1, user bias), items in (item bias, 1), as the library writes them."""
+    rng = np.random.default_rng(0)
+    (users, items), one = mixed(given), np.ones
+    bias, own = rng.normal(size=(80, 1)), -175 + 30 * rng.normal(size=(60, 1))
+    file = tmp_path / "lmf.npz"
+    np.savez(
+        file,
+        user_factors=np.hstack([users, one((60, 1)), own]).astype(np.float32),
+        item_factors=np.hstack([items, bias, one((80, 1))]).astype(np.float32),
+        neg_prop=30,
+    )
+    for name, ids in (("u.txt", given.user_ids), ("i.txt", given.item_ids)):
+        (tmp_path / name).write_text("\n".join(ids))
+    ids_of = ("--user-ids", tmp_path / "u.txt", "--item-ids", tmp_path / "i.txt")
+    words = ("import", "implicit", file, *ids_of, "--dataset", "planted")
+    result = cli(*words, *places(root, given.data))
+    assert result.code == 0, result.err
+    (line,) = [line for line in result.err.splitlines() if "agree" in line]
+    assert line.startswith(f"user_factors of {file}: all items agree in column 7 (from 0), so it")
+    run_id = result.out.strip()
+    with Warehouse.open(root, read_only=True) as warehouse:
+        removed = warehouse.run(run_id).params["removed"]
+        best = warehouse.sql("from raw.recommendations order by case_id, rank")
+    assert (removed["columns"], removed["directions"]) == ([7], 0)
+    assert removed["variance"] > 0.99
+    stored = np.load(run_folder(root, run_id) / VECTORS)
+    assert not stored[:, 7].any()
+    assert np.array_equal(stored[:, :6], users.astype(np.float32))
+    scores = users @ items.T + bias[:, 0]
+    for user in (0, 30, 59):
+        own_items = given.content.interactions.filter(user_id=user + 1, split="train")["item_id"]
+        ranked = [item + 1 for item in np.argsort(-scores[user]) if item + 1 not in set(own_items)]
+        shown = best.filter(case_id=user)["item_id"].to_list()
+        assert set(shown) <= set(ranked[:12])
+        assert shown == [item for item in ranked if item in set(shown)]
 
 
 def test_rows_of_implicit_are_ids(cli: Cli, given: Toy, root: Path, tmp_path: Path) -> None:

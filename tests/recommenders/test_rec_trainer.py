@@ -108,7 +108,9 @@ def script_scores(monkeypatch: pytest.MonkeyPatch, scores: Sequence[float]) -> N
     """Dev NDCG@5 of one epoch after the other."""
     left = iter(scores)
 
-    def evaluate(model: Recommender, sequences: Sequences, split: str) -> dict[str, float]:
+    def evaluate(
+        model: Recommender, sequences: Sequences, split: str, hint: str | None = None
+    ) -> dict[str, float]:
         assert split == "dev"
         return {"NDCG@5": next(left)}
 

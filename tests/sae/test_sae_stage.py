@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 import polars as pl
 import pytest
-from sae.toy_vectors import Watcher
+import torch
+from torch import Tensor
 
 from recsae.config import SAEConfig, TrainConfig
 from recsae.errors import RecsaeError
@@ -16,6 +17,7 @@ from recsae.progress import Reporter
 from recsae.sae import vectors
 from recsae.sae.model import SAE
 from recsae.stages import sae_train, stored
+from recsae.stages.advice import warnings_about
 from recsae.stages.encode import encode
 from recsae.stages.sae_train import train_sae
 from recsae.stages.train import train
@@ -235,10 +237,41 @@ def test_batch_size_for_vectors(n: int, size: int) -> None:
     ],
 )
 def test_warnings(train: float, heldout: float, said: str | None) -> None:
-    reporter = Watcher()
-    sae_train._warn(train, heldout, reporter)
-    assert len(reporter.notes) == (said is not None)
-    assert said is None or (said in reporter.notes[0] and reporter.notes[0].startswith("warning"))
+    lines = warned(train, heldout)
+    assert len(lines) == (said is not None)
+    assert said is None or (said in lines[0] and lines[0].startswith("warning"))
+
+
+PLAIN = torch.randn(200, 4, generator=torch.Generator().manual_seed(0))
+SETTINGS = SAEConfig(k=8, scale=4, lr=4e-3)
+
+
+def warned(
+    train: float, heldout: float, config: SAEConfig | None = SETTINGS, vectors: Tensor = PLAIN
+) -> list[str]:
+    users = torch.arange(1, len(vectors) + 1)
+    return list(warnings_about(train, heldout, vectors, users, config, 160))
+
+
+def test_only_what_can_help_is_advised() -> None:
+    assert warned(0.1, 0.5)[0].endswith("memorise vectors; lower --scale (it is 4)")
+    least = warned(0.1, 0.5, SAEConfig(k=8, scale=2, lr=4e-3))[0]  # 8 have to fit into 2 * 4
+    assert "--scale" not in least
+    assert least.endswith("so only vectors of more users or positions help")
+    for config in (None, SETTINGS):
+        assert all("--lr" not in line for line in warned(1.5, 1.5, config))
+    assert "raise --epochs" in warned(1.5, 1.5, SAEConfig(k=8, scale=4, lr=4e-3, epochs=1))[0]
+    other = warned(1.5, 1.5, SAEConfig(k=8, scale=4, lr=0.5))[0]
+    assert other.endswith("change --lr (it is 0.5; 0.004 is usual for k = 8)")
+    assert all("--" not in line for line in warned(1.5, 9.0, None))
+
+
+def test_a_few_overlong_vectors_are_the_reason() -> None:
+    vectors = PLAIN.clone()
+    vectors[17] *= 1e6
+    (line,) = warned(0.1, 2027.0, vectors=vectors)
+    assert "1 of 200 vectors hold 100.0% of the variance: case 17 of user_id 18 (" in line
+    assert "--scale" not in line
 
 
 def test_k_that_does_not_fit_is_refused_before_anything_is_stored(own: Finished) -> None:

@@ -501,7 +501,7 @@ def test_nobody_is_held_out(tmp_path: Path) -> None:
     assert all(math.isnan(value) for value in quality.values())
     assert all(math.isnan(row["heldout FVU"]) for row in history)
     assert all(row["FVU"] < 1 for row in history[1:])
-    assert reporter.infos[-1] == f"FVU {history[-1]['FVU']:.3f}, held-out nan"
+    assert reporter.infos[-1] == f"FVU {history[-1]['FVU']:.3f}, held-out -"
 
 
 def test_k_above_the_dictionary(tmp_path: Path) -> None:

@@ -53,14 +53,25 @@ def test_rows_follow_the_ids(given: Toy) -> None:
         assert (matched.is_sequential, matched.has_bias, matched.notes) == (False, False, ())
 
 
+def centred(scores: np.ndarray) -> np.ndarray:
+    """Scores (n, m) without what is added to all of a row."""
+    return scores - scores.mean(1, keepdims=True)
+
+
 def test_cosine(given: Toy) -> None:
     rng = np.random.default_rng(0)
     users = table_of("u", given.users * rng.uniform(1, 9, (60, 1)), given.user_ids)
     items = table_of("i", given.items * rng.uniform(1, 9, (80, 1)), given.item_ids)
     matched = match(given.content, users, items, "cosine")
     lengths = np.linalg.norm(given.users, axis=1, keepdims=True)
+    # items are one-hot, so their columns add up to 1: that direction ranks nothing and is taken out
+    assert matched.agreed is not None
+    assert (matched.agreed.columns, len(matched.agreed.directions)) == ((), 1)
+    assert "rankings stay" in matched.notes[0]
     np.testing.assert_allclose(
-        matched.users @ matched.items.T, given.users @ given.items.T / lengths, atol=1e-6
+        centred(matched.users @ matched.items.T),
+        centred(given.users @ given.items.T / lengths),
+        atol=1e-6,
     )
 
 
@@ -75,7 +86,10 @@ def test_an_item_bias_is_added_to_the_score(given: Toy, score: str) -> None:
     assert matched.has_bias
     assert (matched.users[:, -1] == 1).all()
     expected = without.users @ without.items.T + bias
-    np.testing.assert_allclose(matched.users @ matched.items.T, expected, atol=1e-6)
+    found = matched.users @ matched.items.T
+    np.testing.assert_allclose(centred(found), centred(expected), atol=1e-6)
+    if score == "dot":  # with the cosine a direction is taken out
+        np.testing.assert_allclose(found, expected, atol=1e-6)
 
 
 def test_vectors_of_positions(given: Toy) -> None:
@@ -151,8 +165,18 @@ def test_vectors_that_do_not_fit(given: Toy) -> None:
     assert "an item has one vector" in refused(given, users, placed).message
     long = table_of("u", users.vectors * 1e20, users.ids)
     far = table_of("i", items.vectors * 1e20, items.ids)
-    assert "that their scores may be infinite" in refused(given, long, far).message
+    error = refused(given, long, items)
+    assert error.message == (
+        "the vectors of u are too long to be computed with in 32 bits: their median length is 6e+19"
+    )
+    assert error.hint == (
+        "divide them by 6e+19 and multiply those of the items by it, which leaves every score as "
+        "it is"
+    )
+    assert "the vectors of i are too long" in refused(given, users, far).message
     match(given.content, long, far, "cosine")
+    huge = table_of("i", items.vectors, items.ids, bias=np.full(80, 3e38))
+    assert "that their scores may be infinite" in refused(given, users, huge).message
     biased = table_of("u", users.vectors, users.ids, bias=np.ones(60))
     assert "ranks nothing" in refused(given, biased, items).message
 
