@@ -167,7 +167,9 @@ def _repair_stage(job: _Repair, run_id: str, problems: list[Problem]) -> None:
                 return
         _run_again(job, run, state, [s for s in states.values() if s], problems)
     except RecsaeError as error:
-        job.result.left.append(f"{run_id}: {stage}: {error}; {error.hint or _command(run, stage)}")
+        job.result.left.append(
+            f"{run_id}: {stage}: {error.message}; {error.hint or _command(run, stage)}"
+        )
 
 
 def _run_again(
@@ -402,7 +404,7 @@ def _load_datasets(job: _Repair) -> None:
         try:
             content = read_dataset(name, job.data)
         except RecsaeError as error:
-            job.result.left.append(f"data set {name}: {error}; {error.hint}")
+            job.result.left.append(f"data set {name}: {error.message}; {error.hint}")
             continue
         if content.fingerprint != fingerprint:
             other = f"data set {name} is prepared with other content than its runs were trained on"

@@ -340,11 +340,10 @@ def test_output_appears_whole_or_not_at_all(
     refused(query("select error('no')", "-o", path), 1)
     assert path.read_text() == "old"
 
-    def full(self: Path, data: bytes) -> int:
-        self.touch()
+    def full(old: Path, new: Path) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(Path, "write_bytes", full)
+    monkeypatch.setattr(os, "replace", full)
     err = refused(query("select 1", "-o", path), 1)
     assert err == f"recsae: error: cannot write {path}: No space left on device\n"
     assert [one.name for one in tmp_path.iterdir()] == ["out.csv"]
