@@ -28,7 +28,7 @@ BELOW = {
     "errors": set(),
     "config": {"errors"},
     "progress": {"errors"},
-    "warehouse": {"errors"},
+    "warehouse": {"errors", "progress"},
     "datasets": {"errors", "config", "warehouse"},
     "vectors": {"errors", "config", "datasets"},
     "recommenders": {"errors", "config", "progress"},

@@ -36,7 +36,6 @@ from recsae.cli import (
 from recsae.cli.output import note
 from recsae.errors import ExitCode, RecsaeError
 from recsae.progress import telling
-from recsae.report.text import printable
 
 if "OMP_WAIT_POLICY" not in os.environ:
     # torch's threads wait for each other in a loop, for hundreds of thousands of rounds unless told
@@ -105,7 +104,7 @@ def invoke(args: Sequence[str] | None = None) -> int:
     """Run a command line (default: this process's own) and return its exit status."""
     words = list(sys.argv[1:] if args is None else args)
     try:
-        with telling(lambda text: note(printable(text))):
+        with telling(tell):
             result = app(args=words, prog_name="recsae", standalone_mode=False)
         sys.stdout.flush()
         if result == INTERRUPTED:  # typer's own answer to control-C
@@ -128,11 +127,20 @@ def invoke(args: Sequence[str] | None = None) -> int:
         return fail(*known)
 
 
+def tell(text: str) -> None:
+    """Narrate what may quote a data set."""
+    from recsae.report.text import printable
+
+    note(printable(text))
+
+
 def fail(code: int, message: str, hint: str | None) -> int:
     """Print an error and its hint on stderr; no message, nothing to print.
 
     Either may quote values of a data set, so what could steer a terminal is escaped.
     """
+    from recsae.report.text import printable
+
     for head, text in (("recsae: error", message), ("hint", hint)):
         if text:
             print(f"{head}: " + "\n".join(map(printable, text.split("\n"))), file=sys.stderr)

@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING, Any
 
 from recsae.cli.files import write_whole
 from recsae.cli.table import table_text
-from recsae.report.text import printable
 
 if TYPE_CHECKING:
     import polars as pl
@@ -131,6 +130,8 @@ def cell(value: object) -> str:
 
     Fractions have six significant digits, but never at the cost of the digits before the point.
     """
+    from recsae.report.text import printable
+
     if value is None:
         return NULL
     if isinstance(value, bool):
@@ -228,6 +229,8 @@ def safe_text(text: str) -> str:
     Control characters are written as escapes, and a text that begins, perhaps after blanks, like a
     formula gets an apostrophe in front.
     """
+    from recsae.report.text import printable
+
     shown = printable(text)
     risky = text.lstrip()[:1] in FORMULA or text[:1] in ("\t", "\r", "\n")
     return f"'{shown}" if text and risky else shown

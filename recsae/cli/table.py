@@ -8,8 +8,6 @@ import sys
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from recsae.report.text import printable
-
 GAP = "   "
 LONGEST = 24
 """Columns that the longest word of a text, or of a heading, may claim for itself."""
@@ -37,6 +35,7 @@ def table_text(
     not fit they are left out, which stderr is told with ``every``, the option that shows all.
     """
     from recsae.report.cut import wrapped
+    from recsae.report.text import printable
 
     heads = [printable(column) for column in columns]
     cells = [[printable(cell) for cell in row] for row in rows]

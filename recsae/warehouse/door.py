@@ -122,7 +122,10 @@ def statement(text: str) -> Statement:
     found = duckdb.extract_statements(text)
     if len(found) != 1:
         raise DataError(f"one statement can be run at a time, and here are {len(found)}")
-    kind = found[0].type.name
+    try:
+        kind = found[0].type.name
+    except ValueError:  # of a kind that DuckDB's Python side has no name for
+        raise DataError("query only reads, and DuckDB has no name for this statement") from None
     if kind == "MULTI":
         raise DataError("a PIVOT has to name its values", "pivot t on x in ('a', 'b') using sum(y)")
     text = without_end(text)
