@@ -74,6 +74,7 @@ def test_sql_from_a_stdin_that_is_closed(filled_warehouse: Path) -> None:
 
 def test_a_run_is_recorded_whatever_stderr_is(tmp_path: Path) -> None:
     """Narration that cannot be written must not end the work that it is about."""
-    words = f"data prepare planted --users 40 --items 40 --data {tmp_path}/data"
+    words = "data prepare planted --users 60 --items 80 --concepts 4 --noise-tags 4"
+    words += f" --data {tmp_path}/data"
     assert shell(f"recsae {words} 2>/dev/full", tmp_path).returncode == 0
     assert (tmp_path / "data" / "planted" / "dataset.json").exists()
