@@ -1,19 +1,22 @@
 """The stages and the results from Python: the same as the command line, on one warehouse.
 
-A run is named by its id, the start of one, or ``latest``. Stages that are done are skipped unless
-``force``. Every error is a RecsaeError with a ``message`` and, mostly, a ``hint``; what DuckDB
-refuses in a query of yours is its own error.
+A run is named by its id, the start of one, or ``latest``: the last run to finish of the kind that
+the method needs, controls excepted. Stages that are done are skipped unless ``force``. Every error
+is a RecsaeError with a ``message`` and, mostly, a ``hint``; what DuckDB refuses in a query of yours
+is its own error.
 """
 
 from __future__ import annotations
 
+import re
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from recsae.errors import UsageError
-from recsae.progress import Reporter
+from recsae.errors import RecsaeError, UsageError
+from recsae.progress import WARNING, Reporter, telling
 from recsae.progress import reporter as progress_on_stderr
 
 if TYPE_CHECKING:
@@ -22,13 +25,14 @@ if TYPE_CHECKING:
 
     from recsae.sae.model import SAE
     from recsae.vectors import VectorTable
+    from recsae.warehouse import Warehouse as Store
 
     Vectors = str | Path | npt.NDArray[Any] | pl.DataFrame
     """A file, an array (n, d), or a frame with the columns id, vector, position, bias."""
     Ids = str | Path | Sequence[str] | Sequence[int] | npt.NDArray[Any]
     """A file of ids, or the ids, in the order of the rows."""
 
-WARNING = "warning: "
+_OPTION = re.compile(r"(?<!\S)--([A-Za-z][A-Za-z-]*)")
 
 
 class Warehouse:
@@ -66,16 +70,21 @@ class Warehouse:
     def sql(self, text: str, **params: object) -> pl.DataFrame:
         """The result of a query; ``$name`` in it is the argument of that name.
 
-        It only reads. The views ``runs``, ``latents``, ``concepts`` and others are made for this;
-        the command ``recsae schema`` lists the relations.
+        It only reads, through the same door as ``recsae query``: the warehouse, and files that the
+        query names. Arguments called ``run`` or ``run_id``, or whose name ends in one of them after
+        an underscore, are runs: an id, the start of one, or ``latest``. The views ``runs``,
+        ``latents``, ``concepts`` and others are made for this; the command ``recsae schema`` lists
+        the relations.
+
+        Raises DataError for a statement that does more than read.
 
         >>> wh.sql("select count(*) as n from latents where run_id = $run", run=sae).item()
         8
         """
-        from recsae.warehouse import Warehouse as Store
+        from recsae.warehouse.door import statement
 
-        with Store.open(self.path, read_only=True) as store:
-            return store.sql(text, params)
+        with self._reading() as store:
+            return store.read(statement(text), params)
 
     def runs(self) -> pl.DataFrame:
         """All runs, latest first: run_id, kind, model, dataset, params, status, stages and more.
@@ -83,9 +92,7 @@ class Warehouse:
         >>> wh.runs()["kind"].to_list()
         ['sae', 'recommender']
         """
-        from recsae.warehouse import Warehouse as Store
-
-        with Store.open(self.path, read_only=True) as store:
+        with self._reading() as store:
             return store.runs()
 
     def latents(self, run: str = "latest") -> pl.DataFrame:
@@ -112,9 +119,8 @@ class Warehouse:
         8
         """
         from recsae.report.collect import collect, verified_run
-        from recsae.warehouse import Warehouse as Store
 
-        with Store.open(self.path, read_only=True) as store:
+        with self._reading() as store:
             found = collect(store, verified_run(store, run))
         return found.as_json([row for row in found.concepts if row["place"] == 1])
 
@@ -125,9 +131,8 @@ class Warehouse:
         torch.Size([8, 4])
         """
         from recsae.stages.encode import load_sae
-        from recsae.warehouse import Warehouse as Store
 
-        with Store.open(self.path, read_only=True) as store:
+        with self._reading() as store:
             found = store.find_run(run, "sae")
         return load_sae(self.path, found)
 
@@ -138,6 +143,7 @@ class Warehouse:
         dataset: str,
         *,
         source: str | Path | None = None,
+        items: str | Path | int | None = None,
         items_file: str | Path | None = None,
         name: str | None = None,
         force: bool = False,
@@ -145,42 +151,66 @@ class Warehouse:
     ) -> str:
         """Prepare a data set as ``recsae data prepare`` does; returns the name to use it by.
 
-        ``options`` are those of the command: core=5, user="who", ...
+        ``options`` are those of the command: core=5, user="who", tags="genre,mood", ... ``items``
+        is the file that describes the items, for planted data how many there are (``items_file``
+        is another name of the first).
 
         >>> wh.prepare("planted", users=60, items=80, concepts=4, noise_tags=4)
         'planted'
         """
         from recsae import datasets
 
-        place = datasets.prepare(
-            dataset,
-            self.data,
-            source=None if source is None else Path(source),
-            items_file=None if items_file is None else Path(items_file),
-            force=force,
-            report=self._reporter.note,
-            stored_as=name,
-            **options,
-        )
+        if dataset == "planted" and items is not None:
+            options["items"] = items
+        elif items is not None:
+            if items_file is not None:
+                raise UsageError("items and items_file are the same", "give one of them")
+            items_file = Path(str(items))
+        with self._working():
+            place = datasets.prepare(
+                dataset,
+                self.data,
+                source=None if source is None else Path(source),
+                items_file=None if items_file is None else Path(items_file),
+                force=force,
+                report=self._reporter.note,
+                stored_as=name,
+                **{key: _between_commas(value) for key, value in options.items()},
+            )
         return place.name
 
-    def train(self, model: str, dataset: str, *, force: bool = False, **options: Any) -> str:
+    def train(
+        self,
+        model: str,
+        dataset: str,
+        *,
+        init_from: str | Path | None = None,
+        force: bool = False,
+        **options: Any,
+    ) -> str:
         """Train a recommender and return the id of its run.
 
         ``options`` are those of ``recsae train`` (emb_size=64, lr=1e-3, ...); those not given come
-        from the preset of the model and the data set.
+        from the preset of the model and the data set. ``init_from`` is a state dict of the
+        reference to start from.
 
         >>> run = wh.train("BPRMF", "planted", emb_size=4, epochs=1)
         >>> run.startswith("bprmf-planted-")
         True
         """
         from recsae import stages
-        from recsae.recommenders.presets import preset
+        from recsae.recommenders.presets import FIELDS, model_name, preset
 
-        config = preset(model, dataset, **options)
-        return stages.train(
-            self.path, self.data, model, dataset, config, force=force, reporter=self._reporter
-        )
+        with self._working():
+            if init_from is not None and "position_from" in FIELDS[model_name(model)]:
+                options.setdefault("position_from", "recent")
+            config = preset(model, dataset, **options)
+            return stages.train(
+                *(self.path, self.data, model, dataset, config),
+                force=force,
+                reporter=self._reporter,
+                init_from=None if init_from is None else Path(init_from),
+            )
 
     def import_vectors(
         self,
@@ -224,37 +254,44 @@ class Warehouse:
         """
         from recsae import stages
 
-        config = stages.VectorsConfig(score=score, model_name=model_name)
-        user_table = _table("users", users, user_ids, columns.get("user"), positions=positions)
-        item_table = _table("items", items, item_ids, columns.get("item"), bias=item_bias)
-        if (dataset is None) == (interactions is None):
-            raise UsageError("it takes dataset or interactions, one of them")
-        if interactions is not None:
-            dataset = stages.prepare_interactions(
+        with self._working():
+            config = stages.VectorsConfig(score=score, model_name=model_name)
+            user_table = _table("users", users, user_ids, columns.get("user"), positions=positions)
+            item_table = _table("items", items, item_ids, columns.get("item"), bias=item_bias)
+            if (dataset is None) == (interactions is None):
+                raise UsageError("it takes dataset or interactions, one of them")
+            if interactions is not None:
+                dataset = stages.prepare_interactions(
+                    self.data,
+                    Path(interactions),
+                    name,
+                    item_metadata=None if item_metadata is None else Path(item_metadata),
+                    per_position=user_table.positions is not None,
+                    reporter=self._reporter,
+                    **columns,
+                )
+            assert dataset is not None
+            return stages.import_vectors(
+                self.path,
                 self.data,
-                Path(interactions),
-                name,
-                item_metadata=None if item_metadata is None else Path(item_metadata),
-                per_position=user_table.positions is not None,
+                dataset,
+                user_table,
+                item_table,
+                config,
+                force=force,
                 reporter=self._reporter,
-                **columns,
             )
-        assert dataset is not None
-        return stages.import_vectors(
-            self.path,
-            self.data,
-            dataset,
-            user_table,
-            item_table,
-            config,
-            force=force,
-            reporter=self._reporter,
-        )
 
     # -- autoencoders and concepts ------------------------------------------------------------
 
     def train_sae(
-        self, run: str = "latest", k: int | None = None, *, force: bool = False, **options: Any
+        self,
+        run: str = "latest",
+        k: int | None = None,
+        *,
+        checkpoint_every: int | None = None,
+        force: bool = False,
+        **options: Any,
     ) -> str:
         """Train an autoencoder with ``k`` latents per case on a recommender; the id of its run.
 
@@ -266,8 +303,16 @@ class Warehouse:
         from recsae import stages
         from recsae.config import SAEConfig
 
-        config = _with_options(SAEConfig().with_options(k=k), options)
-        return stages.train_sae(self.path, run, config, force=force, reporter=self._reporter)
+        with self._working():
+            config = _with_options(SAEConfig().with_options(k=k), options)
+            return stages.train_sae(
+                self.path,
+                run,
+                config,
+                force=force,
+                reporter=self._reporter,
+                checkpoint_every=checkpoint_every,
+            )
 
     def encode(self, run: str = "latest", *, force: bool = False) -> str:
         """Write the activations of all cases of an SAE run; returns its id.
@@ -277,7 +322,8 @@ class Warehouse:
         """
         from recsae import stages
 
-        return stages.encode(self.path, run, force=force, reporter=self._reporter)
+        with self._working():
+            return stages.encode(self.path, run, force=force, reporter=self._reporter)
 
     def concepts(self, run: str = "latest", *, force: bool = False, **options: Any) -> str:
         """Build the concept of every latent of an SAE run; returns its id.
@@ -290,14 +336,17 @@ class Warehouse:
         from recsae import stages
         from recsae.config import ConceptsConfig
 
-        config = _with_options(ConceptsConfig(), options)
-        return stages.concepts(self.path, run, config, force=force, reporter=self._reporter)
+        with self._working():
+            config = _with_options(ConceptsConfig(), options)
+            return stages.concepts(self.path, run, config, force=force, reporter=self._reporter)
 
-    def confidence(self, run: str = "latest", *, force: bool = False, **options: Any) -> str:
+    def confidence(
+        self, run: str = "latest", *, controls: bool = False, force: bool = False, **options: Any
+    ) -> str:
         """Verify the concepts of an SAE run on held-out users and items; returns its id.
 
         ``options`` are the fields of ConfidenceConfig: permutations=20, min_active=20,
-        min_users=10, ...
+        min_users=10, ... ``controls`` scores an untrained SAE and the raw neurons as well.
 
         >>> wh.confidence(sae, permutations=1) == sae
         True
@@ -305,14 +354,51 @@ class Warehouse:
         from recsae import stages
         from recsae.config import ConfidenceConfig
 
-        config = _with_options(ConfidenceConfig(), options)
-        return stages.confidence(self.path, run, config, force=force, reporter=self._reporter)
+        with self._working():
+            config = _with_options(ConfidenceConfig(), options)
+            run_id = stages.confidence(self.path, run, config, force=force, reporter=self._reporter)
+            if controls:
+                stages.controls(self.path, run_id, force=force, reporter=self._reporter)
+        return run_id
 
-    def _find(self, run: str, kind: Any) -> str:
+    @contextmanager
+    def _reading(self) -> Iterator[Store]:
+        """The warehouse, open for reading."""
         from recsae.warehouse import Warehouse as Store
 
-        with Store.open(self.path, read_only=True) as store:
+        with self._working(), Store.open(self.path, read_only=True) as store:
+            yield store
+
+    @contextmanager
+    def _working(self) -> Iterator[None]:
+        """Tell which runs are meant, and call options in errors what they are called in Python."""
+        try:
+            with telling(self._reporter.note):
+                yield
+        except RecsaeError as error:
+            known = _in_python(error)
+            if known is error:
+                raise
+            raise known from error
+
+    def _find(self, run: str, kind: Any) -> str:
+        with self._reading() as store:
             return store.find_run(run, kind).run_id
+
+
+def _in_python(error: RecsaeError) -> RecsaeError:
+    """The error with ``tag_separator`` for ``--tag-separator``, but for whole commands in it."""
+    texts = [
+        text if text is None or "recsae " in text else _OPTION.sub(_argument, text)
+        for text in (error.message, error.hint)
+    ]
+    if texts == [error.message, error.hint]:
+        return error
+    return type(error)(str(texts[0]), texts[1])
+
+
+def _argument(found: re.Match[str]) -> str:
+    return found[1].replace("-", "_")
 
 
 class _WarningReporter(Reporter):
@@ -321,6 +407,11 @@ class _WarningReporter(Reporter):
     def note(self, text: str) -> None:
         if text.startswith(WARNING):
             warnings.warn(text.removeprefix(WARNING), UserWarning, stacklevel=2)
+
+
+def _between_commas(value: Any) -> Any:
+    """Names in a list as the command line has them."""
+    return ",".join(map(str, value)) if isinstance(value, list | tuple) else value
 
 
 def _with_options(config: Any, options: dict[str, Any]) -> Any:

@@ -32,6 +32,10 @@ class RecsaeError(Exception):
         self.message = message
         self.hint = hint
 
+    def __str__(self) -> str:
+        """The message, and the hint on a line of its own."""
+        return f"{self.message}\nhint: {self.hint}" if self.hint else self.message
+
 
 class DataError(RecsaeError):
     """A query, a file or the warehouse cannot be used as it is."""

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
@@ -117,3 +118,29 @@ def _bars(unit: str) -> RichProgress:
 def reporter() -> Reporter:
     """The reporter that fits stderr."""
     return RichReporter() if sys.stderr.isatty() else PlainReporter()
+
+
+WARNING = "warning: "
+"""How a line begins that is a warning."""
+
+_told: ContextVar[tuple[Callable[[str], None], set[str]] | None] = ContextVar("told", default=None)
+
+
+@contextmanager
+def telling(say: Callable[[str], None]) -> Iterator[None]:
+    """Have ``say`` called with what is found for references to runs, once with each line.
+
+    References are resolved deep inside the stages, and the one who typed them wants to know.
+    """
+    mark = _told.set((say, set()))
+    try:
+        yield
+    finally:
+        _told.reset(mark)
+
+
+def tell(text: str) -> None:
+    """Say a line to who listens, unless it has been said."""
+    if (listener := _told.get()) is not None and text not in listener[1]:
+        listener[1].add(text)
+        listener[0](text)

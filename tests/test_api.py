@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import doctest
+import inspect
 import json
 import subprocess
 import sys
@@ -230,3 +231,72 @@ def test_errors(wh: recsae.Warehouse, given: Toy, tmp_path: Path) -> None:
         gone.runs()
     assert repr(gone) == f"Warehouse({str(tmp_path / 'gone')!r}, data='data')"
     assert OPTIONS["users"] == 60
+
+
+def test_runs_are_named_as_on_the_command_line(done: dict[str, Any]) -> None:
+    wh, sae = done["wh"], done["sae"]
+    text = "select distinct run_id from latents where run_id = $run_id"
+    for ref in ("latest", sae, sae[:-2], done["recommender"]):
+        assert wh.sql(text, run_id=ref).item() == sae
+        assert wh.sql(text.replace("$run_id", "$run"), run=ref).item() == sae
+    with pytest.raises(UsageError, match="no run is called 'zzz'"):
+        wh.sql(text, run_id="zzz")
+
+
+def test_a_newer_run_of_another_recommender_is_a_warning(wh: recsae.Warehouse, given: Toy) -> None:
+    ids: dict[str, Any] = {"user_ids": given.user_ids, "item_ids": given.item_ids}
+    first = wh.import_vectors(given.users, given.items, dataset="planted", **ids)
+    sae = wh.train_sae(first, k=2, scale=2, epochs=1)
+    second = wh.import_vectors(
+        given.users, given.items, dataset="planted", model_name="other", **ids
+    )
+    with pytest.warns(UserWarning, match=f"a newer run is of another recommender: {second}"):
+        assert wh.encode() == sae
+
+
+def test_options_are_called_what_they_are_in_python(wh: recsae.Warehouse, tmp_path: Path) -> None:
+    rows = "".join(f"{u},{i},{u + i}\n" for u in range(12) for i in range(12))
+    (tmp_path / "plays.csv").write_text("user_id,item_id,time\n" + rows)
+    (tmp_path / "songs.csv").write_text(
+        "item_id,title,mood\n" + "".join(f"{i},t{i},m{i % 3}\n" for i in range(12))
+    )
+    for items in ({"items": tmp_path / "songs.csv"}, {"items_file": tmp_path / "songs.csv"}):
+        name = wh.prepare(
+            "csv",
+            source=tmp_path / "plays.csv",
+            name=next(iter(items)),
+            title="title",
+            tags=["mood"],
+            **items,
+        )
+        assert name == next(iter(items))
+    with pytest.raises(UsageError) as caught:
+        wh.prepare("csv", source=tmp_path / "plays.csv", name="x", noise_tags=3)
+    assert "takes no noise_tags" in caught.value.message
+    assert "tag_separator" in str(caught.value.hint)
+    assert "--" not in str(caught.value)
+    assert str(caught.value) == f"{caught.value.message}\nhint: {caught.value.hint}"
+    with pytest.raises(UsageError, match="items and items_file are the same"):
+        wh.prepare("csv", items="a", items_file="b")
+    with pytest.raises(UsageError, match="needs source\nhint: give source PATH"):
+        wh.prepare("csv", name="x")
+
+
+def test_every_option_of_a_command_is_an_argument() -> None:
+    """What the command takes, the method takes under the same name, and the page lists it."""
+    from recsae.cli import data, interpret, sae, train
+
+    page = PAGE.read_text(encoding="utf-8")
+    commands = {
+        "prepare": data.prepare,
+        "train_sae": sae.train,
+        "concepts": interpret.concepts,
+        "confidence": interpret.confidence,
+    }
+    for method, command in commands.items():
+        row = next(line for line in page.splitlines() if line.startswith(f"| `{method}` |"))
+        names = set(inspect.signature(command).parameters)
+        for name in names - {"run", "force", "warehouse", "data", "stored_as", "k"}:
+            assert name == "name" or f"`{name}`" in row, (method, name)
+    assert "init_from" in inspect.signature(train.train).parameters
+    assert "init_from" in inspect.signature(recsae.Warehouse.train).parameters

@@ -89,7 +89,8 @@ def test_a_question_has_an_answer(
     words = [word for name in names for word in ("-p", name, values[name])]
     options = ("--warehouse", whole.root, "--format", "json")
     result = cli("query", "-", *words, *options, stdin=question.sql)
-    assert (result.code, result.err) == (0, "")
+    told = f"run latest: {whole.sae}, autoencoder of {whole.recommender}\n"
+    assert (result.code, result.err) == (0, told if "run_id" in names else "")
     assert json.loads(result.out)
 
 

@@ -30,7 +30,7 @@ BELOW = {
     "progress": {"errors"},
     "saving": set(),
     "limits": {"errors"},
-    "warehouse": {"errors", "limits", "saving"},
+    "warehouse": {"errors", "limits", "progress", "saving"},
     "datasets": {"errors", "config", "warehouse"},
     "vectors": {"errors", "config", "datasets"},
     "recommenders": {"errors", "config", "progress", "saving"},

@@ -6,7 +6,7 @@ polars and duckdb are imported inside the commands that need them.
 
 from __future__ import annotations
 
-import io
+import errno
 import os
 import sys
 import traceback
@@ -29,17 +29,23 @@ from recsae.cli import (
     runs,
     sae,
     schema,
+    streams,
     sweep,
     train,
 )
+from recsae.cli.output import note
 from recsae.errors import ExitCode, RecsaeError
 from recsae.limits import memory_error, watch
+from recsae.progress import telling
 
 if "OMP_WAIT_POLICY" not in os.environ:
     # torch's threads wait for each other in a loop, for hundreds of thousands of rounds unless told
     # otherwise: an epoch of SASRec then takes several times as long when another program keeps a
     # core busy. It is read when torch is loaded, which no module above does.
     os.environ.setdefault("GOMP_SPINCOUNT", "1000")
+
+UNWRITABLE = (errno.EBADF, errno.EIO, errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+"""What happens to a stdout that is closed, or on a full disk."""
 
 INTERRUPTED = 130
 """Exit status after control-C, as shells have it."""
@@ -91,8 +97,7 @@ def root(
 
 def main() -> None:
     """Entry point of the installed script."""
-    if isinstance(sys.stdout, io.TextIOWrapper):  # data is the same whatever the locale
-        sys.stdout.reconfigure(encoding="utf-8")
+    streams.prepare()
     sys.exit(invoke())
 
 
@@ -101,20 +106,22 @@ def invoke(args: Sequence[str] | None = None) -> int:
     words = list(sys.argv[1:] if args is None else args)
     watch()
     try:
-        result = app(args=words, prog_name="recsae", standalone_mode=False)
+        with telling(tell):
+            result = app(args=words, prog_name="recsae", standalone_mode=False)
         sys.stdout.flush()
         if result == INTERRUPTED:  # typer's own answer to control-C
             raise KeyboardInterrupt
         return result if isinstance(result, int) else ExitCode.OK
     except BrokenPipeError:
-        # The reader had enough; point stdout elsewhere so that the exit does not try again.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        streams.give_up_stdout()  # the reader had enough
         return ExitCode.OK
     except (KeyboardInterrupt, typer.Abort):
         print("recsae: interrupted", file=sys.stderr)
         return INTERRUPTED
     except Exception as error:
         known = explain(error)
+        if isinstance(error, OSError) and error.filename is None:
+            streams.give_up_stdout()  # which may be what cannot be written
         if known is None:
             raise
         if os.environ.get("RECSAE_TRACEBACK"):
@@ -126,6 +133,13 @@ def invoke(args: Sequence[str] | None = None) -> int:
         if memory is None:
             raise
         return fail(ExitCode.DATA, *memory)
+
+
+def tell(text: str) -> None:
+    """Narrate what may quote a data set."""
+    from recsae.report.text import printable
+
+    note(printable(text))
 
 
 def fail(code: int, message: str, hint: str | None) -> int:
@@ -154,6 +168,8 @@ def explain(error: Exception) -> tuple[int, str, str | None] | None:
         return ExitCode.USAGE, text, hint
     if isinstance(error, OSError):
         file = f"{error.filename}: " if error.filename else ""
+        if not file and error.errno in UNWRITABLE:
+            file = "cannot write the output: "
         return ExitCode.DATA, f"{file}{error.strerror or error}", None
     duckdb = sys.modules.get("duckdb")
     if duckdb and isinstance(error, duckdb.Error):

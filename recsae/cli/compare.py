@@ -7,14 +7,16 @@ from typing import Annotated
 
 import typer
 
-from recsae.cli.options import JsonOption, WarehouseOption
+from recsae.cli.options import LATEST, JsonOption, WarehouseOption
 
 
 def compare(
     runs: Annotated[
         list[str],
         typer.Argument(
-            metavar="RUN...", help="SAE runs: ids, starts of ids, or latest; controls as well."
+            metavar="RUN...",
+            help=f"Autoencoder runs: ids, starts of ids, or latest ({LATEST}). "
+            "Controls can be named as well; a recommender stands for its last autoencoder.",
         ),
     ],
     as_json: JsonOption = False,

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from recsae.cli.options import DataOption, ForceOption, JsonOption
-from recsae.cli.output import json_line, json_text, note, table_text
+from recsae.cli.output import json_line, json_text, note
+from recsae.cli.table import table_text
 from recsae.errors import RecsaeError, UsageError
 
 if TYPE_CHECKING:

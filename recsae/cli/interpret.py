@@ -7,12 +7,11 @@ from typing import Annotated
 
 import typer
 
-from recsae.cli.options import ForceOption, WarehouseOption
-from recsae.cli.train import Run
+from recsae.cli.options import ForceOption, SaeRun, WarehouseOption
 
 
 def concepts(
-    run: Run = "latest",
+    run: SaeRun = "latest",
     label_tags: Annotated[int | None, typer.Option(help="Tags of a label. Default 5.")] = None,
     profile_tags: Annotated[
         int | None, typer.Option(help="Tags of the longer profile. Default 15.")
@@ -63,7 +62,7 @@ def concepts(
 
 
 def confidence(
-    run: Run = "latest",
+    run: SaeRun = "latest",
     permutations: Annotated[
         int | None, typer.Option(help="Rounds of permuted tags, the null. Default 20.")
     ] = None,

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from recsae.cli.options import ForceOption, JsonOption, WarehouseOption
-from recsae.cli.train import Run
+from recsae.cli.files import refuse_output
+from recsae.cli.options import ForceOption, JsonOption, SaeRun, WarehouseOption
 from recsae.errors import UsageError
 
 if TYPE_CHECKING:
@@ -128,7 +128,7 @@ Top = Annotated[int, typer.Option("--top", min=0, help="Latents listed; 0 lists 
 
 
 def describe(
-    run: Run = "latest",
+    run: SaeRun = "latest",
     base_url: BaseUrl = None,
     model: Model = None,
     api_key_env: KeyEnv = "OPENAI_API_KEY",
@@ -196,7 +196,7 @@ def describe(
 
 
 def judge(
-    run: Run = "latest",
+    run: SaeRun = "latest",
     by: Annotated[
         Judge, typer.Option("--judge", help="The built-in judge, or a language model.")
     ] = Judge.builtin,
@@ -262,6 +262,8 @@ def judge(
     form = check_format(plot.suffix) if plot else None
     if output and output.suffix not in SUFFIXES:
         raise UsageError(f"--output {output}: no such format", "end it in .csv, .json or .parquet")
+    refuse_output("--output", output, warehouse)
+    refuse_output("--plot", plot, warehouse)
     if by is Judge.builtin:
         _no_model(base_url, model, descriptions, max_latents, dry_run)
         config, manner = AskConfig(seed=seed), None
@@ -406,7 +408,8 @@ def _print_judged(
     plot: Path | None,
     form: str | None,
 ) -> None:
-    from recsae.cli.output import Format, write_frame, write_whole
+    from recsae.cli.files import write_whole
+    from recsae.cli.output import Format, write_frame
     from recsae.cli.report import write, write_json
     from recsae.report.judged import judged
     from recsae.report.plots import judge_histograms

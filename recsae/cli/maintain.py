@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from recsae.cli.options import DataOption, JsonOption, WarehouseOption
+from recsae.cli.options import LATEST, DataOption, JsonOption, WarehouseOption
 from recsae.cli.output import cell, json_line, note
 from recsae.errors import ExitCode, UsageError
 
@@ -18,7 +18,9 @@ if TYPE_CHECKING:
 
 RunArgument = Annotated[
     str | None,
-    typer.Argument(metavar="[RUN]", help="Run id, the start of one, or latest. Default: all."),
+    typer.Argument(
+        metavar="[RUN]", help=f"Run: id, the start of one, or latest ({LATEST}). Default: all."
+    ),
 ]
 DryRunOption = Annotated[bool, typer.Option("--dry-run", help="Only say what would be done.")]
 
@@ -104,7 +106,12 @@ def repair(
 def gc(
     run: Annotated[
         str | None,
-        typer.Option("--run", metavar="RUN", help="Delete this run and all that is built on it."),
+        typer.Option(
+            "--run",
+            metavar="RUN",
+            help="Delete this run and all that is built on it: "
+            f"id, the start of one, or latest ({LATEST}).",
+        ),
     ] = None,
     yes: Annotated[bool, typer.Option("--yes", help="Do not ask before a run is deleted.")] = False,
     dry_run: DryRunOption = False,

@@ -32,6 +32,29 @@ DataOption = Annotated[
         rich_help_panel=PLACES,
     ),
 ]
+LATEST = "the last to finish, never a control; stderr says which"
+"""The one rule for the word latest. The kind of run is that of the command."""
+
+Run = Annotated[
+    str,
+    typer.Argument(metavar="RUN", help=f"Run: id, the start of one, or latest ({LATEST})."),
+]
+SaeRun = Annotated[
+    str,
+    typer.Argument(
+        metavar="RUN",
+        help=f"Autoencoder run: id, the start of one, or latest ({LATEST}). "
+        "A recommender stands for its last autoencoder.",
+    ),
+]
+RecommenderRun = Annotated[
+    str,
+    typer.Argument(
+        metavar="RUN",
+        help=f"Recommender run: id, the start of one, or latest ({LATEST}). "
+        "An autoencoder stands for its recommender.",
+    ),
+]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON instead of text.")]
 SeedOption = Annotated[int, typer.Option("--seed", min=0, help="Seed of all random choices.")]
 ForceOption = Annotated[bool, typer.Option("--force", help="Do it again, even if it is done.")]

@@ -4,20 +4,22 @@ from __future__ import annotations
 
 import re
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from typer.core import TyperCommand
 
+from recsae.cli.files import refuse_output
 from recsae.cli.options import WarehouseOption
 from recsae.cli.output import Format, note, write_frame
-from recsae.errors import DataError, UsageError
+from recsae.errors import UsageError
 
 if TYPE_CHECKING:
     import polars as pl
 
-    from recsae.warehouse import Query, Warehouse
+    from recsae.warehouse import Query
 
 AS_STORED = ("case_latents",)
 """Views that are listed as their files are: to sort a hundred million rows takes a minute."""
@@ -29,10 +31,6 @@ _NAMED = re.compile(r"([a-z_]\w*\.)?[a-z_]\w*")
 _INTEGER = re.compile(r"[+-]?\d+", re.ASCII)
 _NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?", re.ASCII)
 _INTEGER_TYPES = ("TINYINT", "SMALLINT", "INTEGER", "BIGINT", "HUGEINT", "UBIGINT")
-_COMMENTS = r"(?:\s|--[^\n]*(?:\n|$)|/\*.*?\*/)*"
-_EXPLAIN = re.compile(
-    rf"{_COMMENTS}explain\b{_COMMENTS}(analyze\b|\([^)]*\))?", re.IGNORECASE | re.DOTALL
-)
 
 
 class QueryCommand(TyperCommand):
@@ -81,6 +79,14 @@ def query(
     output: Annotated[
         Path | None, typer.Option("--output", "-o", help="Write into this file.")
     ] = None,
+    safe: Annotated[
+        bool,
+        typer.Option(
+            "--safe",
+            help="csv: put an apostrophe before texts that a spreadsheet would take for a formula "
+            "(= + - @), and write control characters as escapes.",
+        ),
+    ] = False,
     limit: Annotated[
         int | None,
         typer.Option(min=0, help=f"Most rows; 0 is all. Default {TABLE_ROWS} for a table."),
@@ -101,7 +107,16 @@ def query(
 ) -> None:
     """Run SQL over the warehouse, without changing it. Control-C stops a query.
 
-    The views of `recsae schema` need no schema name; `--list` has the queries with a name.
+    The views of `recsae schema` need no schema name; `--list` has the queries with a name. A query
+    may also read files of yours that it names, as read_csv('mine.csv').
+
+    A parameter called run or run_id, or whose name ends in _run or _run_id, is a run: its id, the
+    start of one, or latest (the last to finish of the kind that the relations of the query hold,
+    never a control). stderr says which.
+
+    A table rounds fractions to six significant digits and shows other numbers whole; a column that
+    does not fit is left out, and stderr says so. csv has all digits and texts as they are, formulas
+    and control characters included, unless --safe.
 
     \b
     Example:
@@ -112,8 +127,11 @@ def query(
       recsae query "from raw.metrics where run_id = $run_id" -p run_id latest
     """
     form = form or guess_format(output)
+    if safe and form is not Format.csv:
+        raise UsageError(f"--safe is for csv, and this is {form}", "add --format csv")
+    refuse_output("--output", output, warehouse)
     if every:
-        write_frame(named_queries(), form, output, paged=paged)
+        write_frame(named_queries(), form, output, paged=paged, safe=safe)
         return
     if sql is None:
         raise UsageError("no query is given", "recsae query --list names some")
@@ -125,20 +143,20 @@ def query(
     if form is Format.parquet and output is None and sys.stdout.isatty():
         raise UsageError("parquet is not for a terminal", "add --output FILE.parquet")
     given = dict(split_param(word) for word in param or [])
-    names = [] if named else check_statement(text)
-    text = text if named else without_end(text)
     from recsae.warehouse import Warehouse
+    from recsae.warehouse.door import statement
 
+    asked = statement(text)
+    values = named_params(named, given) if named else adhoc_params(asked.parameters, given)
     with Warehouse.open(warehouse, read_only=True) as store:
         if named:
             store.require_relations(named)
-            params = named_params(store, named, given)
-        else:
-            params = adhoc_params(names, given)
-            if "run_id" in params:
-                params["run_id"] = store.find_run(given["run_id"]).run_id
-        frame, cut = fetch(store, text, params, row_limit(form, limit), timeout)
-    write_frame(frame, form, output, paged=paged)
+        most = row_limit(form, limit)
+        more = None if most is None else most + 1  # to know whether there are more
+        frame = store.read(asked, values, named=named, limit=more, seconds=timeout)
+    cut = most is not None and len(frame) > most
+    frame = frame.head(most) if most is not None else frame
+    write_frame(frame, form, output, paged=paged, safe=safe)
     if cut:
         note(f"{len(frame)} of more rows shown; --limit 0 shows all")
 
@@ -209,20 +227,6 @@ def row_limit(form: Format, limit: int | None) -> int | None:
     return limit or None
 
 
-def fetch(
-    store: Warehouse,
-    text: str,
-    params: dict[str, object],
-    limit: int | None,
-    seconds: float | None = None,
-) -> tuple[pl.DataFrame, bool]:
-    """At most ``limit`` rows, and whether there were more; one more is fetched to know."""
-    most = None if limit is None else limit + 1
-    frame = store.stoppable(text, params, limit=most, seconds=seconds)
-    cut = limit is not None and len(frame) > limit
-    return (frame.head(limit) if cut and limit is not None else frame), cut
-
-
 def split_param(word: str) -> tuple[str, str]:
     """``name=value`` as a pair; a leading dollar sign is dropped."""
     name, equals, value = word.partition("=")
@@ -231,38 +235,7 @@ def split_param(word: str) -> tuple[str, str]:
     return name.removeprefix("$"), value
 
 
-def check_statement(text: str) -> list[str]:
-    """Parameters of the one statement of a text; DataError when it does more than read."""
-    import duckdb
-
-    statements = duckdb.extract_statements(text)
-    if len(statements) != 1:
-        raise DataError(f"one statement can be run at a time, and here are {len(statements)}")
-    kind = str(statements[0].type).rsplit(".", 1)[-1]
-    if kind == "MULTI":
-        raise DataError("a PIVOT has to name its values", "pivot t on x in ('a', 'b') using sum(y)")
-    if kind == "EXPLAIN" and (inner := _EXPLAIN.match(text)):
-        return check_statement(text[inner.end() :])  # explain analyze runs what it explains
-    if kind != "SELECT":
-        raise DataError(f"query only reads, and this is a {kind} statement")
-    return sorted(statements[0].named_parameters)
-
-
-def without_end(text: str) -> str:
-    """A statement without its semicolon and what comes after, so that a limit can be added."""
-    import duckdb
-
-    data = text.encode()
-    end = len(data)
-    for place, kind in reversed(duckdb.tokenize(text)):
-        if data[place : place + 1] == b";" and kind == duckdb.token_type.operator:
-            end = place
-        elif kind != duckdb.token_type.comment:
-            break
-    return data[:end].decode()
-
-
-def adhoc_params(names: list[str], given: dict[str, str]) -> dict[str, object]:
+def adhoc_params(names: Sequence[str], given: dict[str, str]) -> dict[str, object]:
     """Values for the parameters of an ad-hoc query: what looks like a number is one."""
     for name in names:
         if name not in given:
@@ -281,25 +254,14 @@ def guess_value(text: str) -> object:
     return float(text) if _NUMBER.fullmatch(text) else text
 
 
-def named_params(store: Warehouse, named: Query, given: dict[str, str]) -> dict[str, object]:
-    """Values typed as the header says; run_id may be a prefix or ``latest``."""
+def named_params(named: Query, given: dict[str, str]) -> dict[str, object]:
+    """Values typed as the header says."""
     from recsae.warehouse.store import check_params
 
     check_params(named, given)
-    values: dict[str, object] = {}
-    for param in named.params:
-        values[param.name] = typed_value(param.name, param.type, given[param.name])
-        if param.name == "run_id":
-            values["run_id"] = resolve_run(store, param.text, given["run_id"])
-    return values
-
-
-def resolve_run(store: Warehouse, text: str, ref: str) -> str:
-    """Run id meant by a reference; the header's description of $run_id tells which kind."""
-    lower = text.lower()
-    if "sae" in lower or "autoencoder" in lower:
-        return store.find_run(ref, "sae").run_id
-    return store.find_run(ref, "recommender" if "recommender" in lower else None).run_id
+    return {
+        param.name: typed_value(param.name, param.type, given[param.name]) for param in named.params
+    }
 
 
 def typed_value(name: str, kind: str, text: str) -> object:

@@ -8,9 +8,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from recsae.cli.options import JsonOption, WarehouseOption
+from recsae.cli.options import JsonOption, SaeRun, WarehouseOption
 from recsae.cli.output import json_line
-from recsae.cli.train import Run
 from recsae.errors import UsageError
 
 if TYPE_CHECKING:
@@ -21,7 +20,7 @@ TOP = 12
 
 
 def report(
-    run: Run = "latest",
+    run: SaeRun = "latest",
     top: Annotated[int, typer.Option(min=0, help="Concepts listed; 0 lists all.")] = TOP,
     every: Annotated[
         bool, typer.Option("--all", help="List every latent, not only the best of each tag.")
@@ -59,9 +58,7 @@ def print_report(
 
 
 def latent(
-    run: Annotated[
-        str, typer.Argument(metavar="RUN", help="SAE run: id, the start of one, or latest.")
-    ],
+    run: SaeRun,
     latent_id: Annotated[int, typer.Argument(metavar="ID", help="Number of the latent, from 0.")],
     users: Annotated[int, typer.Option(min=0, help="Users listed.")] = 5,
     as_json: JsonOption = False,

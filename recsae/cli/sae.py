@@ -7,18 +7,14 @@ from typing import Annotated
 
 import typer
 
-from recsae.cli.options import ForceOption, WarehouseOption
-from recsae.cli.train import Run
+from recsae.cli.options import ForceOption, RecommenderRun, SaeRun, WarehouseOption
 
 app = typer.Typer(no_args_is_help=True, help="Train sparse autoencoders and encode with them.")
 
 
 @app.command()
 def train(
-    run: Annotated[
-        str,
-        typer.Argument(metavar="RUN", help="Recommender run: id, the start of one, or latest."),
-    ] = "latest",
+    run: RecommenderRun = "latest",
     k: Annotated[int | None, typer.Option(help="Latents kept per case. Default 8.")] = None,
     scale: Annotated[
         int | None,
@@ -117,7 +113,7 @@ def train(
 
 @app.command()
 def encode(
-    run: Run = "latest",
+    run: SaeRun = "latest",
     force: ForceOption = False,
     warehouse: WarehouseOption = Path("warehouse"),
 ) -> None:

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from recsae.cli.options import JsonOption, WarehouseOption
-from recsae.cli.output import cell, json_text, note, table_text, write_text
+from recsae.cli.output import cell, exact, json_text, note, write_text
+from recsae.cli.table import table_text
 from recsae.errors import DataError, UsageError
 
 if TYPE_CHECKING:
@@ -137,7 +138,11 @@ def described(store: Warehouse, relation: str) -> list[dict[str, Any]]:
         rows = store.stoppable(f"select * from {name(relation)} limit 1", seconds=PATIENCE)
     except DataError:
         rows = None
-    first = rows.row(0, named=True) if rows is not None and len(rows) else {}
+    first = (
+        {one.name: exact(one)[0] for one in rows.iter_columns()}
+        if rows is not None and len(rows)
+        else {}
+    )
     return [{**row, "example": first.get(row["column"])} for row in columns.to_dicts()]
 
 

@@ -9,8 +9,7 @@ from typing import Annotated, Any, TypeVar
 import typer
 from typer.core import TyperGroup
 
-from recsae.cli.options import JsonOption, WarehouseOption
-from recsae.cli.train import Run
+from recsae.cli.options import JsonOption, RecommenderRun, WarehouseOption
 from recsae.errors import DataError, UsageError
 
 Number = TypeVar("Number", int, float)
@@ -38,10 +37,7 @@ app = typer.Typer(
 
 @app.command()
 def run(
-    run: Annotated[
-        str,
-        typer.Argument(metavar="RUN", help="Recommender run: id, the start of one, or latest."),
-    ] = "latest",
+    run: RecommenderRun = "latest",
     k: Annotated[
         str, typer.Option(metavar="K,K,...", help="Latents kept per case, with commas between.")
     ] = "4,8,16,32",
@@ -112,7 +108,7 @@ def run(
 
 @app.command()
 def report(
-    run: Run = "latest",
+    run: RecommenderRun = "latest",
     plot: Annotated[
         Path | None,
         typer.Option(metavar="FILE", help="Also draw the grid: .svg, or .png with matplotlib."),
@@ -137,7 +133,7 @@ def show(root: Path, ref: str, *, as_json: bool, plot: Path | None) -> None:
     """Write the grid of a recommender to stdout, and to ``plot``."""
     import json
 
-    from recsae.cli.output import write_whole
+    from recsae.cli.files import refuse_output, write_whole
     from recsae.cli.report import write, write_json
     from recsae.report.plots import check_format, sweep_panels
     from recsae.report.sweep import drawing, sweep_table
@@ -148,6 +144,7 @@ def show(root: Path, ref: str, *, as_json: bool, plot: Path | None) -> None:
     as_svg = plot is not None and plot.suffix.lower() == ".svg"
     if plot is not None and not as_svg:
         check_format(plot.suffix)
+    refuse_output("--plot", plot, root)
     with Warehouse.open(root, read_only=True) as store:
         run_id, frame = grid(store, ref)
     cells = [

@@ -8,12 +8,11 @@ from typing import Annotated
 
 import typer
 
-from recsae.cli.options import DataOption, ForceOption, JsonOption, WarehouseOption
+from recsae.cli.options import DataOption, ForceOption, JsonOption, Run, WarehouseOption
 from recsae.cli.output import frame_table, json_text, note
 
 SEQUENCES, SASREC = "For SASRec and TiMiRec", "For SASRec"
 LAYERS, DIRECTAU, TIMIREC = "For LightGCN and TiMiRec", "For DirectAU", "For TiMiRec"
-Run = Annotated[str, typer.Argument(metavar="RUN", help="Run id, the start of one, or latest.")]
 
 
 def train(

@@ -8,6 +8,7 @@ from typing import Any
 from rich.console import Group, RenderableType
 from rich.text import Text
 
+from recsae.report.cut import Cut
 from recsae.report.text import number, percent, printable, share
 
 Row = Mapping[str, Any]
@@ -80,7 +81,7 @@ def comparison(cards: Sequence[Row]) -> Group:
             parts.append(Text())
         for place, card in enumerate(some, first + 1):
             text = f"{place}  {card['run_id']}: {card['dataset']}, {card['model']}, k {card['k']}"
-            parts.append(Text(printable(text), no_wrap=True, overflow="ellipsis"))
+            parts.append(Cut(printable(text)))
         columns = [(str(place), measures(card)) for place, card in enumerate(some, first + 1)]
         parts += _table(columns, "")
     return Group(*parts)

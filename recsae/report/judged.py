@@ -8,6 +8,7 @@ from typing import Any
 from rich.console import Group, RenderableType
 from rich.text import Text
 
+from recsae.report.cut import Cut
 from recsae.report.text import count, number, printable, share
 
 Row = Mapping[str, Any]
@@ -70,13 +71,13 @@ def _histograms(rows: Sequence[Row]) -> Iterator[Text]:
         yield Text()
 
 
-def _latents(rows: Sequence[Row], n_left: int) -> Iterator[Text]:
+def _latents(rows: Sequence[Row], n_left: int) -> Iterator[RenderableType]:
     yield Text("latent   conf  recall  spec  built-in  label; true>predicted levels", style="bold")
     for row in rows:
         numbers = f"{share(row['confidence']):>7}{share(row['recall']):>8}"
         numbers += f"{share(row['specificity']):>6}{share(row['builtin_confidence']):>10}"
         label = printable(row["label"] or "no tag stands out")
-        yield Text(f"{row['latent_id']:>6}{numbers}  {label}", no_wrap=True, overflow="ellipsis")
+        yield Cut(f"{row['latent_id']:>6}{numbers}  {label}")
         yield _line(_levels(row["levels"], row["predicted_levels"]), "dim")
         if row["description"]:
             yield _line(row["description"], "cyan", wrap=True)
@@ -110,9 +111,9 @@ def descriptions(run_id: str, model: str, rows: Sequence[Row], n_left: int) -> G
     return Group(*lines)
 
 
-def _line(text: str, style: str, *, wrap: bool = False) -> Text:
+def _line(text: str, style: str, *, wrap: bool = False) -> RenderableType:
     """Text from a model or a data set under its latent."""
     shown = printable(text)
     if wrap:
         return Text("       " + shown, style=style, overflow="fold")
-    return Text("       " + shown, style=style, no_wrap=True, overflow="ellipsis")
+    return Cut("       " + shown, style)

@@ -55,7 +55,7 @@ def sweep_table(run_id: str, cells: Sequence[Row]) -> Group:
         lines += [Text(line, style="green" if cell["is_pareto"] else "") for line in _lines(cell)]
     if not cells:
         lines.append(Text("no autoencoder is done yet"))
-    return Group(*lines, Text(), *(Text(note, no_wrap=True) for note in NOTES))
+    return Group(*lines, Text(), *(Text(note) for note in NOTES))
 
 
 def _lines(cell: Row) -> Iterator[str]:
@@ -84,7 +84,11 @@ def _lines(cell: Row) -> Iterator[str]:
 
 
 def _line(texts: Iterable[str]) -> str:
-    return "".join(f"{text:>{width}}" for text, (_, width) in zip(texts, COLUMNS, strict=True))
+    line = ""
+    for text, (_, width) in zip(texts, COLUMNS, strict=True):
+        # two numbers without a blank between them would be another one
+        line += " " * (len(text) >= width and bool(line)) + f"{text:>{width}}"
+    return line
 
 
 def _text(value: object) -> str:

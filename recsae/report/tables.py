@@ -18,6 +18,7 @@ from rich.table import Table
 from rich.text import Text
 
 from recsae.report.comparison import controls_table
+from recsae.report.cut import Cut, cut
 from recsae.report.text import count, number, percent, printable, share, short
 
 Row = Mapping[str, Any]
@@ -182,9 +183,8 @@ def _concept(row: Row) -> Iterator[RenderableType]:
     tail = "".join(f"{short(row[name]):>7}" for name in ("n_active", "n_users", "n_same"))
     yield Text(f"{row['latent_id']:>6}{numbers}{tail}")
     trend = f"{_adjective(row['trend'])} items; " if row["trend"] else ""
-    label = Text(printable(f"{trend}{row['label'] or NO_CONCEPT}"))
-    label.truncate(2 * LABEL, overflow="ellipsis")
-    yield Padding(Text(_filled(label.plain), style="cyan", overflow="fold"), (0, 0, 0, 7))
+    label = cut(printable(f"{trend}{row['label'] or NO_CONCEPT}"), 2 * LABEL)
+    yield Padding(Text(_filled(label), style="cyan", overflow="fold"), (0, 0, 0, 7))
     if examples := [title for title in row["examples"] or [] if title is not None]:
         yield _cut("       e.g. " + "; ".join(examples[:3]), "dim")
 
@@ -348,9 +348,9 @@ def _text(text: object, style: str = "") -> Text:
     return Text(printable(str(text)), style=style, overflow="fold")
 
 
-def _cut(text: str, style: str = "") -> Text:
+def _cut(text: str, style: str = "") -> RenderableType:
     """Text from a data set, cut where it is too long."""
-    return Text(printable(text), style=style, no_wrap=True, overflow="ellipsis")
+    return Cut(printable(text), style)
 
 
 def judged(card: Row) -> int:

@@ -21,7 +21,7 @@ def evaluate(root: Path, ref: str) -> tuple[str, pl.DataFrame]:
     """
     with Warehouse.open(root, read_only=True) as warehouse:
         run = warehouse.find_run(ref)
-        parent = warehouse.find_run(run.run_id, "recommender")
+        parent = warehouse.recommender_of(run)
         warehouse.require_stage(parent.run_id, "train", train_hint(parent))
         if run.kind == "sae":
             warehouse.require_stage(run.run_id, "train", f"recsae sae train {parent.run_id}")

@@ -186,7 +186,9 @@ def _repair_stage(job: _Repair, run_id: str, problems: list[Problem]) -> None:
                 return
         _run_again(job, run, state, [s for s in states.values() if s], problems)
     except RecsaeError as error:
-        job.result.left.append(f"{run_id}: {stage}: {error}; {error.hint or _command(run, stage)}")
+        job.result.left.append(
+            f"{run_id}: {stage}: {error.message}; {error.hint or _command(run, stage)}"
+        )
 
 
 def _run_again(

@@ -116,7 +116,7 @@ def open_error(error: Exception, root: Path, *, read_only: bool) -> RecsaeError:
     text = getattr(error, "strerror", None) or first_line(error)
     if _is_lock(error):
         return _locked(str(error), root, read_only=read_only)
-    if "different configuration" in text:
+    if "different configuration" in text or "Unique file handle" in text:
         return DataError(f"the warehouse {root} is already open in this process")
     if "Allocation failure" in text or "bad allocation" in text:  # not of what DuckDB may have
         return DataError(*memory_error(MemoryError(text)) or (text,))

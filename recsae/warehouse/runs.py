@@ -13,6 +13,7 @@ import polars as pl
 
 import recsae
 from recsae.errors import DataError, MissingStageError, RecsaeError, UsageError
+from recsae.progress import WARNING, tell
 from recsae.warehouse import publish, statements
 from recsae.warehouse.checksums import parquet_path, run_path
 from recsae.warehouse.files import replace_folder, safe_name
@@ -258,11 +259,27 @@ class Runs(Session):
         return _as_run(frame.row(0, named=True)) if len(frame) else None
 
     def find_run(self, ref: str, kind: RunKind | None = None) -> Run:
-        """The run meant by an id, a unique prefix of one, or ``latest`` (the last that is done).
+        """The run meant by an id, a unique prefix of one, or ``latest`` (the last to finish).
 
-        With ``kind`` the run that belongs to it: the last finished autoencoder of a recommender, or
-        the recommender of an autoencoder. UsageError when none or several match.
+        ``latest`` is of the ``kind`` that is asked for and no control. An id of the other kind
+        stands for the run that belongs to it: the last finished autoencoder of a recommender, or
+        the recommender of an autoencoder. Which run it is, is told (``telling``) unless it is named
+        in full. UsageError when none or several match.
         """
+        run = self._found(ref, kind)
+        if ref != run.run_id:
+            tell(f"run {ref}: {run.run_id}, {_about(run)}")
+        if ref == "latest" and _family(newest := self._latest(None)) != _family(run):
+            tell(
+                f"{WARNING}a newer run is of another recommender: {newest.run_id}, {_about(newest)}"
+            )
+        return run
+
+    def recommender_of(self, run: Run) -> Run:
+        """The recommender of an autoencoder; a recommender itself."""
+        return self._of_kind(run, "recommender")
+
+    def _found(self, ref: str, kind: RunKind | None) -> Run:
         if ref == "latest":
             return self._latest(kind)
         if exact := self._run(ref):
@@ -291,7 +308,8 @@ class Runs(Session):
             "select * from raw.runs where status = 'done' and kind = coalesce($kind, kind) "
             "and ($parent is null or parent_run_id = $parent) "
             "and not list_contains($controls, model) "
-            "order by started desc, run_id desc limit 1",
+            "order by started + to_microseconds((coalesce(seconds, 0) * 1e6)::bigint) desc, "
+            "run_id desc limit 1",
             {"kind": kind, "parent": parent, "controls": list(CONTROLS)},
         )
         if len(frame):
@@ -567,6 +585,18 @@ class Runs(Session):
         columns = ", ".join(values)
         marks = ", ".join(f"${column}" for column in values)
         self.execute(f"insert into {table} ({columns}) values ({marks})", values)
+
+
+def _about(run: Run) -> str:
+    """A run in a few words."""
+    if run.kind == "sae":
+        return f"autoencoder of {run.parent_run_id}"
+    return f"{run.model} on {run.dataset}"
+
+
+def _family(run: Run) -> str | None:
+    """The recommender that a run is about."""
+    return run.parent_run_id if run.kind == "sae" else run.run_id
 
 
 def _as_run(row: dict[str, Any]) -> Run:

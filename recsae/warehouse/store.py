@@ -21,7 +21,8 @@ import duckdb
 import polars as pl
 
 from recsae.errors import DataError, MissingStageError, UsageError
-from recsae.warehouse import migrations, publish, statements
+from recsae.progress import tell
+from recsae.warehouse import door, migrations, publish, statements
 from recsae.warehouse.catalog import added_columns, stored_columns
 from recsae.warehouse.checksums import RECORD, parquet_path, run_path
 from recsae.warehouse.connection import connect, open_error
@@ -36,8 +37,14 @@ from recsae.warehouse.files import (
 )
 from recsae.warehouse.marks import adopt, is_marked, refuse_link
 from recsae.warehouse.record import read_record
-from recsae.warehouse.runs import VERSION_MARK, Runs, dataset_name, dataset_version
-from recsae.warehouse.session import Trace
+from recsae.warehouse.runs import (
+    VERSION_MARK,
+    RunKind,
+    Runs,
+    dataset_name,
+    dataset_version,
+)
+from recsae.warehouse.session import Session, Trace
 from recsae.warehouse.sql import RAW, REPORT, SUMMARIES, VIEWS, Query, load, queries, stages
 from recsae.warehouse.views import refresh_people_views
 
@@ -59,6 +66,8 @@ DATASET_TABLES = ("users", "items", "item_tags", "interactions")
 
 class Warehouse(Runs):
     """Everything a stage needs of the warehouse. Open it with ``Warehouse.open``."""
+
+    _is_mirror = False
 
     @classmethod
     @contextmanager
@@ -209,6 +218,7 @@ class Warehouse(Runs):
         """
         self.close()
         self._connection = connect(None, self.root, read_only=False, wait=wait)
+        self._is_mirror = True
         self.execute(f"attach {statements.literal(str(path))} as stored (read_only)")
         tables = self.sql(
             "select schema_name as schema, table_name as name from duckdb_tables() "
@@ -392,6 +402,57 @@ class Warehouse(Runs):
         self.require_relations(query)
         return self.sql(query.text, params)
 
+    def read(
+        self,
+        asked: door.Statement,
+        params: Mapping[str, object] | None = None,
+        *,
+        named: Query | None = None,
+        limit: int | None = None,
+        seconds: float | None = None,
+    ) -> pl.DataFrame:
+        """The result of SQL that does not come from recsae (or is ``named``): the one door for it.
+
+        Parameters that are runs may be references (``door.with_runs``). At most ``limit`` rows, and
+        a DataError after ``seconds``; also for what would do more than read, or reads a file that
+        neither the warehouse has nor the query names.
+        """
+        given = dict(params or {})
+        with self._guest() as guest, self._explained(asked.text, given):
+            read = door.reads(guest.connection, asked)
+            of = {param.name: door.run_kind(param.text) for param in named.params} if named else {}
+            kind = of.get("run_id") if named else read.run_kind()
+            values = door.with_runs(self._run_id, given, kind, tell)
+            guest.seal(read, values)
+            try:
+                return guest.stoppable(asked.text, values, limit=limit, seconds=seconds)
+            except duckdb.PermissionException as error:
+                raise door.not_allowed(error) from error
+
+    def _run_id(self, ref: str, kind: RunKind | None) -> str:
+        return self.find_run(ref, kind).run_id
+
+    @contextmanager
+    def _guest(self) -> Iterator[_Guest]:
+        """A connection for others' SQL, which can be sealed without binding this one.
+
+        It belongs to a database in memory that has this one attached read-only, so neither this
+        connection nor one of another thread shares its settings.
+        """
+        if not self.read_only:
+            raise DataError("a warehouse that is open for writing takes no queries")
+        if self._is_mirror:
+            yield _Guest(self._connection, self.root, read_only=True)
+            return
+        connection = connect(None, self.root, read_only=False, wait=0)
+        try:
+            path = statements.literal(str(self.root / DATABASE))
+            connection.execute(f"attach {path} as stored (read_only)")
+            connection.execute("use stored")
+            yield _Guest(connection, self.root, read_only=True)
+        finally:
+            connection.close()
+
     def require_relations(self, query: Query) -> None:
         """MissingStageError when a relation that the query reads has never been built."""
         for relation in query.reads:
@@ -418,6 +479,26 @@ class Warehouse(Runs):
             for statement in statements.comments(query, "table"):
                 self.execute(statement)
             refresh_people_views(self, query.full_name)
+
+
+class _Guest(Session):
+    """A connection on which others' SQL runs; errors are explained by the warehouse."""
+
+    @property
+    def connection(self) -> duckdb.DuckDBPyConnection:
+        """For the parser, which is DuckDB's own."""
+        return self._connection
+
+    def seal(self, read: door.Reads, params: Mapping[str, object]) -> None:
+        """Let it touch what is read, and nothing else; once (a mirror may be asked again)."""
+        if not self._connection.sql("select current_setting('lock_configuration')").fetchall()[0][
+            0
+        ]:
+            door.seal(self._connection, self.root, read, params)
+
+    @contextmanager
+    def _explained(self, text: str, params: Mapping[str, object] | None) -> Iterator[None]:
+        yield
 
 
 def check_path(root: Path) -> None:

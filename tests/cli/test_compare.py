@@ -198,6 +198,7 @@ def test_the_option_makes_them_once(
     again = cli(*words)
     assert again.out == first.out
     assert again.err.splitlines() == [
+        f"run latest: {own.sae}, autoencoder of {own.recommender}",
         f"confidence {own.sae}: already done",
         *(
             f"{stage} {run_id}: already done"

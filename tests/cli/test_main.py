@@ -177,3 +177,15 @@ def test_threads_wait_briefly_unless_told_otherwise(given: dict[str, str], wante
         [sys.executable, "-c", code], env={**left, **given}, capture_output=True, text=True
     )
     assert result.stdout == f"{wanted} False\n", result.stderr
+
+
+def test_the_rule_for_latest_is_in_every_help(cli: Callable[..., Result]) -> None:
+    """Wherever a run can be named, the help says what latest means."""
+    for words in (
+        *(("evaluate",), ("sae", "train"), ("sae", "encode"), ("sweep", "run")),
+        *(("sweep", "report"), ("concepts",), ("confidence",), ("describe",), ("judge",)),
+        *(("report",), ("latent",), ("compare",), ("check",), ("repair",), ("gc",), ("query",)),
+    ):
+        text = " ".join(cli(*words, "--help").out.replace("│", " ").split())
+        assert "the last to finish" in text, words
+        assert "stderr says which" in text, words

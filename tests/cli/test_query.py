@@ -340,11 +340,10 @@ def test_output_appears_whole_or_not_at_all(
     refused(query("select error('no')", "-o", path), 1)
     assert path.read_text() == "old"
 
-    def full(self: Path, data: bytes) -> int:
-        self.touch()
+    def full(old: Path, new: Path) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(Path, "write_bytes", full)
+    monkeypatch.setattr(os, "replace", full)
     err = refused(query("select 1", "-o", path), 1)
     assert err == f"recsae: error: cannot write {path}: No space left on device\n"
     assert [one.name for one in tmp_path.iterdir()] == ["out.csv"]
@@ -624,3 +623,31 @@ def test_nothing_is_paged_in_a_pipe(
 ) -> None:
     monkeypatch.setenv("PAGER", "sed s/^/paged:/")
     assert "paged:" not in query("from range(100) as t (n)").out
+
+
+# -- which run is meant ---------------------------------------------------------------------------
+
+
+def test_latest_is_of_the_kind_that_the_relations_hold(query: Callable[..., Result]) -> None:
+    """rec-2 is the last to finish: what asks for an autoencoder says that it has none."""
+    told = "run latest: sae-1, autoencoder of rec-1\n"
+    newer = "warning: a newer run is of another recommender: rec-2, bprmf on toy\n"
+    for name in ("run", "run_id", "my_run", "sae_run_id", "RUN"):
+        sql = f"select count(*) as n from raw.activations where run_id = ${name}"
+        result = query(sql, "-p", name, "latest", "--format", "csv")
+        assert (result.code, result.out, result.err) == (0, "n\n2\n", told + newer)
+    sql = "select count(*) as n from raw.cases where run_id = $run"
+    result = query(sql, "-p", "run", "latest", "--format", "csv")
+    assert (result.out, result.err) == ("n\n4\n", "run latest: rec-2, bprmf on toy\n")
+    result = query(sql, "-p", "run", "sae-1", "--format", "csv")
+    assert (result.out, result.err) == ("n\n3\n", "run sae-1: rec-1, bprmf on toy\n")
+
+
+def test_a_word_that_is_no_run_is_told(query: Callable[..., Result]) -> None:
+    result = query("select 1 as n where 'x' = $r", "-p", "r", "latest", "--format", "csv")
+    assert (result.code, result.out) == (0, "n\n")
+    assert result.err.startswith("parameter r: the text 'latest'; a run has to be called run, ")
+    unknown = query("from raw.runs where run_id = $run", "-p", "run", "zzz")
+    assert refused(unknown, 2).startswith("recsae: error: no run is called 'zzz'\n")
+    named = query("from raw.runs where run_id = $run", "-p", "run", "rec-1", "--format", "csv")
+    assert named.err == ""
