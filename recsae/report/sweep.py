@@ -86,8 +86,10 @@ def _lines(cell: Row) -> Iterator[str]:
 def _line(texts: Iterable[str]) -> str:
     line = ""
     for text, (_, width) in zip(texts, COLUMNS, strict=True):
+        cell = f"{text:>{width}}"
         # two numbers without a blank between them would be another one
-        line += " " * (len(text) >= width and bool(line)) + f"{text:>{width}}"
+        touches = not line.endswith(" ") and not cell.startswith(" ")
+        line += f" {cell}" if line and touches else cell
     return line
 
 

@@ -173,11 +173,13 @@ def test_done_already(flow: Flow, command: str, cli: Callable[..., Result]) -> N
 def test_evaluate(flow: Flow, cli: Callable[..., Result]) -> None:
     sae = flow.done["sae train"].out.strip()
     text = cli("evaluate", *flow.places("evaluate"))
-    assert (text.code, text.err.count("\n")) == (0, 1)
-    assert text.err.startswith(f"run {sae}; full ranking")
+    told, about = text.err.splitlines()
+    assert text.code == 0
+    assert told.startswith(f"run latest: {sae}, autoencoder of ")
+    assert about.startswith(f"run {sae}; full ranking")
     result = cli("evaluate", "--json", *flow.places("evaluate"))
     rows = json.loads(result.out)
-    assert (result.code, result.err) == (0, "")
+    assert (result.code, result.err) == (0, f"{told}\n")
     columns = [(row["split"], row["vectors"]) for row in rows]
     assert columns == [("dev", "own"), ("dev", "sae"), ("test", "own"), ("test", "sae")]
     assert {row["run_id"] for row in rows} == {sae}

@@ -163,7 +163,7 @@ def test_both_forms(own: Finished, cli: Callable[..., Result], tmp_path: Path) -
     assert second.err.count("already done") == 2
     picture = tmp_path / "grid.svg"
     report = cli("sweep", "report", "--json", "--plot", picture, *place)
-    assert (report.code, report.err) == (0, "")
+    assert (report.code, report.err) == (0, f"run latest: {own.recommender}, SASRec on planted\n")
     assert report.out == second.out
     content = json.loads(report.out)
     assert content["recommender_run_id"] == own.recommender
@@ -220,7 +220,8 @@ def test_what_is_refused(
     done = cli("sweep", *words.split(), "--warehouse", whole.root)
     assert done.code == 2
     assert done.out == ""
-    assert re.match(rf"recsae: error: {re.escape(message)}", done.err)
+    told = f"(run latest: {whole.recommender}, SASRec on planted\n)?"
+    assert re.match(rf"{told}recsae: error: {re.escape(message)}", done.err)
 
 
 def test_a_plot_in_pixels_needs_matplotlib_and_one_in_lines_does_not(

@@ -105,7 +105,8 @@ def test_the_page_and_the_second_call(cli: Cli, at: Finished) -> None:
     assert max(map(len, first.out.splitlines())) <= 80
     again = cli("judge", "latest", "--top", 2)
     assert again.out == first.out
-    assert again.err == f"judge {at.sae}: already done\n"
+    told = f"run latest: {at.sae}, autoencoder of {at.recommender}\n"
+    assert again.err == f"{told}judge {at.sae}: already done\n"
 
 
 def test_another_seed_draws_other_cases(cli: Cli, at: Finished) -> None:
