@@ -185,9 +185,14 @@ def _starts_options(tokens: list[tuple[int, str]]) -> bool:
     return len(words) == 2 and words[0] == "(" and words[1] in _OPTIONS
 
 
-def reads(connection: duckdb.DuckDBPyConnection, asked: Statement) -> Reads:
-    """What a statement reads from; DataError when a part of it does more than read."""
-    rows = connection.execute(_TREE, {"text": asked.inner}).fetchall()
+def reads(asked: Statement) -> Reads:
+    """What a statement reads from; DataError when a part of it does more than read.
+
+    The tree is that of a plain DuckDB: with the storage version of a warehouse it would be written
+    as an older one knew it.
+    """
+    with duckdb.connect(":memory:") as parser:
+        rows = parser.execute(_TREE, {"text": asked.inner}).fetchall()
     schemas = {path: value for key, value, path in rows if key == "schema_name"}
     relations: dict[str, None] = {}
     names: dict[str, None] = {}

@@ -419,7 +419,7 @@ class Warehouse(Runs):
         """
         given = dict(params or {})
         with self._guest() as guest, self._explained(asked.text, given):
-            read = door.reads(guest.connection, asked)
+            read = door.reads(asked)
             of = {param.name: door.run_kind(param.text) for param in named.params} if named else {}
             kind = of.get("run_id") if named else read.run_kind()
             values = door.with_runs(self._run_id, given, kind, tell)

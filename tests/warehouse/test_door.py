@@ -296,8 +296,7 @@ NAMES = st.sampled_from(["a", "b", "raw.runs", "main.latents", "'own.csv'", "ran
 def test_what_is_read(names: list[str], depth: int) -> None:
     sources = ", ".join(f"{name} t{i}" for i, name in enumerate(names))
     text = f"select {'(' * depth}1{')' * depth} from {sources} -- ;\n ; -- x"
-    with duckdb.connect() as connection:
-        found = door.reads(connection, door.statement(text))
+    found = door.reads(door.statement(text))
     named = {name for name in names if not name.startswith("range")}
     wanted = {n if "." in n and "'" not in n else f"main.{n.strip(chr(39))}" for n in named}
     assert set(found.relations) == wanted
@@ -306,8 +305,7 @@ def test_what_is_read(names: list[str], depth: int) -> None:
 
 def test_a_long_sum_is_no_problem() -> None:
     asked = door.statement("select " + "1 + " * 900 + "1")
-    with duckdb.connect() as connection:
-        assert door.reads(connection, asked) == door.Reads((), ())
+    assert door.reads(asked) == door.Reads((), ())
 
 
 @pytest.mark.parametrize(
@@ -322,8 +320,7 @@ def test_a_long_sum_is_no_problem() -> None:
     ],
 )
 def test_kind_of_run(text: str, kind: str | None) -> None:
-    with duckdb.connect() as connection:
-        assert door.reads(connection, door.statement(text)).run_kind() == kind
+    assert door.reads(door.statement(text)).run_kind() == kind
 
 
 def test_a_warehouse_that_is_being_written_takes_no_queries(filled: Path) -> None:
