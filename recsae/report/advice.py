@@ -62,7 +62,7 @@ def _about_cases(card: Row, facts: Row) -> Iterator[str]:
     n, per_latent = card["n_latents"], _cases_per_latent(card, facts)
     if card["n_too_rare"] >= MOST * n:
         scale = _scale(card, facts)
-        fewer = f": fewer latents have more, sae train --scale {scale}" if scale else ""
+        fewer = f": fewer latents have more, recsae sae train --scale {scale}" if scale else ""
         yield (
             f"a latent fires in {per_latent:,.0f} held-out cases on average, and needs "
             f"{_needed(facts):,} to be judged{fewer}"

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 
 from torch import Tensor
 
 from recsae.config import SAEConfig
+from recsae.report.text import number
 from recsae.sae.presets import preset
 from recsae.vectors.lengths import outweighing
 
@@ -32,10 +34,11 @@ def warnings_about(
     nobody trained) there is no advice about settings.
     """
     memorises, useless = heldout > max(2 * train, 0.1), train >= 1
-    if not (memorises or useless):
+    # beside an overlong vector those held out may not differ from each other
+    if not (memorises or useless or math.isnan(heldout)):
         return
     if culprits := _overlong(vectors, users):
-        yield f"warning: FVU {train:.2f}, {heldout:.2f} on held-out users: {culprits}"
+        yield f"warning: FVU {number(train, 2)}, {number(heldout, 2)} on held-out users: {culprits}"
         return
     if memorises:
         what = f"warning: FVU {heldout:.2f} on held-out users, {train:.2f} on those that trained"

@@ -42,7 +42,7 @@ def test_one_vector_per_user() -> None:
     """150 held-out cases with 8 latents each: 9 for each of 128; 30 latents would have 40."""
     assert said() == [
         "a latent fires in 9 held-out cases on average, and needs 20 to be judged: fewer latents "
-        "have more, sae train --scale 1",
+        "have more, recsae sae train --scale 1",
         "each of the 300 users is one case: vectors of positions make a case of every moment "
         "(docs/own-model.md; or a sequence model)",
     ]
@@ -54,7 +54,7 @@ def test_a_smaller_dictionary_is_named_only_where_there_is_one() -> None:
     # 4500 * 8 / (2 * 20 * 32) = 28
     assert many == [
         "a latent fires in 35 held-out cases on average, and needs 20 to be judged: fewer latents "
-        "have more, sae train --scale 28"
+        "have more, recsae sae train --scale 28"
     ]
     assert "--scale 2" in said({"k": 60}, n_verify_cases=30)[0]  # 60 have to fit
 

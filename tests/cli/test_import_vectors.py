@@ -329,7 +329,7 @@ def test_overlong_vectors_are_named_with_what_helps(
     done = cli("sae", "train", "latest", *SMALL, "--warehouse", root)
     assert done.code == 0, done.err
     assert "lower --scale" not in done.err
-    if "warning: FVU" in done.err:
+    if "warning: FVU" in done.err:  # not where both were held out, and the others are rebuilt
         assert "2 of 60 vectors hold 100.0% of the variance: case 40 of user_id 41 (" in done.err
 
 

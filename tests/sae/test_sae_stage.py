@@ -272,6 +272,8 @@ def test_a_few_overlong_vectors_are_the_reason() -> None:
     (line,) = warned(0.1, 2027.0, vectors=vectors)
     assert "1 of 200 vectors hold 100.0% of the variance: case 17 of user_id 18 (" in line
     assert "--scale" not in line
+    (line,) = warned(0.02, float("nan"), vectors=vectors)
+    assert line.startswith("warning: FVU 0.02, - on held-out users: 1 of 200 vectors hold")
 
 
 def test_k_that_does_not_fit_is_refused_before_anything_is_stored(own: Finished) -> None:
