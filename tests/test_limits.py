@@ -98,7 +98,7 @@ def test_asking_for_a_library_is_no_loading(monkeypatch: pytest.MonkeyPatch) -> 
 
 
 @pytest.mark.parametrize("size", ["1KB", "100KB", "1MB"])
-@pytest.mark.parametrize("command", ["runs", "check", "repair", "gc", "query report.overview"])
+@pytest.mark.parametrize("command", ["runs", "check", "repair", "gc", "query raw.runs"])
 def test_a_database_with_too_little_memory(
     cli: Cli, filled: Path, monkeypatch: pytest.MonkeyPatch, size: str, command: str
 ) -> None:

@@ -8,6 +8,7 @@ import os
 import stat
 import subprocess
 import sys
+import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -329,8 +330,9 @@ with run_lock(root, "rec-1"), temp_folder(root, "rec-1") as temp:
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can become two users")
 def test_two_users_of_a_group_can_lock(tmp_path: Path) -> None:
-    for path in (tmp_path, *list(tmp_path.parents)[:2]):
-        path.chmod(0o755)
+    for path in (tmp_path, *list(tmp_path.parents)[:3]):
+        if path != Path(tempfile.gettempdir()):
+            path.chmod(0o755)
     root = tmp_path / "shared"
     root.mkdir()
     os.chown(root, -1, 12345)
