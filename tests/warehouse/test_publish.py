@@ -188,7 +188,7 @@ def test_elsewhere_it_reads_without_a_change(filled: Path, tmp_path: Path, how: 
     with Warehouse.open(elsewhere, read_only=True) as warehouse:
         assert warehouse.sql(COUNT).rows() == [("rec-1", 3), ("rec-2", 4)]
         assert warehouse.sql("select count(*) from raw.activations").item() == 2
-        assert warehouse.find_run("latest").run_id == "sae-1"
+        assert warehouse.find_run("latest", "sae").run_id == "sae-1"
         assert warehouse.stage_done("sae-1", "encode")
         assert warehouse.runs().height == 3
         assert warehouse.exists("raw.users")
