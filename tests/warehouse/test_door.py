@@ -242,7 +242,7 @@ def test_other_files_are_not_touched(place: Path, filled: Path) -> None:
 
 
 def test_views_of_a_warehouse_that_was_moved_or_linked(filled: Path, tmp_path: Path) -> None:
-    """Parquet is read wherever it is: also through links, of the folder and inside it."""
+    """Parquet is read where the warehouse is, also through a link to it, but not through its own."""
     assert one(filled, COUNT) == 2
     (tmp_path / "link").symlink_to(filled)
     assert one(tmp_path / "link", COUNT) == 2
@@ -251,13 +251,7 @@ def test_views_of_a_warehouse_that_was_moved_or_linked(filled: Path, tmp_path: P
     assert one(moved, COUNT) == 2
     (moved / "activations").rename(tmp_path / "disk")
     (moved / "activations").symlink_to(tmp_path / "disk")
-    assert one(moved, COUNT) == 2
-    (tmp_path / "disk" / "run_id=sae-1").rename(tmp_path / "disk2")
-    (tmp_path / "disk" / "run_id=sae-1").symlink_to(tmp_path / "disk2")
-    assert one(moved, COUNT) == 2
-    (tmp_path / "disk2" / "part-0.parquet").rename(tmp_path / "far.parquet")
-    (tmp_path / "disk2" / "part-0.parquet").symlink_to(tmp_path / "far.parquet")
-    assert one(moved, COUNT) == 2
+    assert one(moved, COUNT) == 0  # a link inside a warehouse is followed by nobody
 
 
 def test_two_queries_at_once_do_not_bind_each_other(place: Path, filled: Path) -> None:
