@@ -242,7 +242,7 @@ def test_other_files_are_not_touched(place: Path, filled: Path) -> None:
 
 
 def test_views_of_a_warehouse_that_was_moved_or_linked(filled: Path, tmp_path: Path) -> None:
-    """Parquet is read where the warehouse is, also through a link to it, but not through its own."""
+    """Parquet is read where the warehouse is, through a link to it too, but not through its own."""
     assert one(filled, COUNT) == 2
     (tmp_path / "link").symlink_to(filled)
     assert one(tmp_path / "link", COUNT) == 2
