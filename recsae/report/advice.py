@@ -6,11 +6,9 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from recsae.report.text import count, percent
+from recsae.warehouse.runs import CONTROLS
 
 Row = Mapping[str, Any]
-
-CONTROLS = ("untrained", "neurons")
-"""Autoencoders that nobody trained."""
 
 ENOUGH = 0.1
 """Share of the latents above which nothing is advised."""

@@ -66,7 +66,7 @@ def report(
         parts += [Text(), no_tags(card)]
     if controls:
         parts += [Text(), controls_table(card, controls)]
-    if advice:
+    if advice and has_tags(card):  # else it is that there are none, which stands above
         parts += [Text(), Text("Few latents are interpretable. What may help:")]
         parts += [Text(f"- {line}") for line in advice]
     return Group(*parts)

@@ -15,9 +15,6 @@ from recsae.vectors.lengths import outweighing
 FEW_STEPS = 200
 """Steps of training below which more epochs may help."""
 
-SHOWN = 3
-"""Cases that are named."""
-
 
 def warnings_about(
     train: float,
@@ -55,15 +52,10 @@ def _overlong(vectors: Tensor, users: Tensor) -> str:
     found = outweighing(vectors.numpy())
     if not len(found.rows):
         return ""
-    named = ", ".join(
-        f"case {row} of user_id {int(users[row])} ({times:,.0f} times)"
-        for row, times in zip(found.rows[:SHOWN].tolist(), found.times[:SHOWN], strict=True)
-    )
-    more = len(found.rows) - SHOWN
+    named = found.named(lambda row: f"case {row} of user_id {int(users[row])}")
     return (
         f"{len(found.rows):,} of {len(vectors):,} vectors hold {found.share:.1%} of the variance: "
-        f"{named}{f' and {more:,} more' if more > 0 else ''}, against the median distance from the "
-        "mean; shorten them and import again"
+        f"{named}; shorten them and import again"
     )
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 import numpy.typing as npt
 
@@ -71,16 +73,11 @@ def overlong(vectors: Floats, table: VectorTable, rows: Rows) -> tuple[str, ...]
     found = outweighing(vectors)
     if not len(found.rows):
         return ()
-    names = ", ".join(
-        f"{where(table, rows[row])} ({times:,.0f} times)"
-        for row, times in zip(found.rows[:SHOWN].tolist(), found.times[:SHOWN], strict=True)
-    )
-    more = len(found.rows) - SHOWN
+    names = found.named(lambda row: where(table, rows[row]))
     return (
         f"warning: {table.name}: {len(found.rows):,} of {len(vectors):,} vectors hold "
         f"{found.share:.1%} of all variance, and the autoencoder will rebuild little else: {names}"
-        f"{f' and {more:,} more' if more > 0 else ''}, against the median distance from the mean; "
-        "shorten them, which leaves a user's ranking as it is where items have no bias",
+        "; shorten them, which leaves a user's ranking as it is where items have no bias",
     )
 
 
@@ -90,6 +87,14 @@ class Outweighing:
     def __init__(self, rows: Rows, times: Doubles, share: float) -> None:
         self.rows, self.times, self.share = rows, times, share
         """Rows; distances from the mean in median ones; what they hold of the variance, 0-1."""
+
+    def named(self, name: Callable[[int], str]) -> str:
+        """The longest ones, by the name of their rows, with their distances."""
+        longest = zip(self.rows[:SHOWN].tolist(), self.times[:SHOWN], strict=True)
+        names = ", ".join(f"{name(row)} ({times:,.0f} times)" for row, times in longest)
+        more = len(self.rows) - SHOWN
+        rest = f" and {more:,} more" if more > 0 else ""
+        return f"{names}{rest}, against the median distance from the mean"
 
 
 def outweighing(vectors: Floats) -> Outweighing:

@@ -484,16 +484,9 @@ class Warehouse(Runs):
 class _Guest(Session):
     """A connection on which others' SQL runs; errors are explained by the warehouse."""
 
-    @property
-    def connection(self) -> duckdb.DuckDBPyConnection:
-        """For the parser, which is DuckDB's own."""
-        return self._connection
-
     def seal(self, read: door.Reads, params: Mapping[str, object]) -> None:
         """Let it touch what is read, and nothing else; once (a mirror may be asked again)."""
-        if not self._connection.sql("select current_setting('lock_configuration')").fetchall()[0][
-            0
-        ]:
+        if not self.sql("select current_setting('lock_configuration')").item():
             door.seal(self._connection, self.root, read, params)
 
     @contextmanager
