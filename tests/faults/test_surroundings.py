@@ -146,7 +146,11 @@ def test_names_of_every_kind(cli: Cli, whole: Finished, tmp_path: Path) -> None:
     at = ("--data", folder / "the data", "--warehouse", folder / "ware house")
     prepare = ("data", "prepare", "csv", "--source", interactions, "--items", items)
     words = ("--name", "odd", "--title", "title", "--tags", "genre", "--tag-separator", "~")
-    prepared = cli(*prepare, *words, "--core", "0", *at[:2])
+    unclear = cli(*prepare, *words, "--core", "0", *at[:2])
+    assert unclear.code == 1  # texts of several lines that could be rows are for the user to tell
+    assert "could be a row as well" in unclear.err
+    assert "--quote lines takes every quoted field whole" in unclear.err
+    prepared = cli(*prepare, *words, "--core", "0", "--quote", "lines", *at[:2])
     assert prepared.code == 0, prepared.err
     settings = ("--emb-size", "16", "--epochs", "2", "--batch-size", "64")
     lines = (
